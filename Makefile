@@ -1,0 +1,44 @@
+# `make demo` and `make test` are all a newcomer needs; the rest is for daily work.
+ACCEL ?= cpu
+LIFT := .venv/bin/lift
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test unit integration e2e lint up down lock
+
+help:  ## this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1|/' | column -t -s '|'
+
+setup:  ## fill .venv from the lock (ACCEL=cpu or cuda)
+	@requirements/install.sh $(ACCEL)
+
+demo: setup  ## start the stack, drop the sample document, watch it become an adapter, ask it
+	@$(LIFT) demo
+
+up: setup  ## start the embedded stack
+	@$(LIFT) up
+
+down:  ## stop the embedded stack; no process stays
+	@if [ -x $(LIFT) ]; then $(LIFT) down; fi
+
+test: setup lint  ## every tier that this machine can run
+	.venv/bin/python -m pytest tests
+
+unit: setup  ## unit tests only, under a minute
+	.venv/bin/python -m pytest tests/unit
+
+integration: setup  ## real PostgreSQL and S3
+	.venv/bin/python -m pytest tests/integration
+
+e2e: setup  ## the whole stack
+	.venv/bin/python -m pytest tests/e2e
+
+lint: setup  ## ruff, mypy strict, one-way imports
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+
+lock: setup  ## resolve requirements/*.in anew
+	cd requirements && ../.venv/bin/uv pip compile cpu.in --universal --python-version 3.11 \
+	  --override leave-out.txt --generate-hashes --no-annotate --no-header -o cpu.lock
+	cd requirements && ../.venv/bin/uv pip compile cuda.in --universal --python-version 3.11 \
+	  --override leave-out-cuda.txt --generate-hashes --no-annotate --no-header -o cuda.lock

@@ -1,0 +1,142 @@
+"""``lift docs``: put, list and inspect documents."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from lift_core.cli.output import json_option, local_time, print_json, print_table
+from lift_core.cli.watch import wait_for_documents
+from lift_core.records import DocumentRecord
+from lift_core.steps import Steps
+
+FIELDS = ("bucket", "key", "title", "version", "state", "reason", "adapter", "arrived_at", "ready_at")
+
+
+def as_row(document: DocumentRecord) -> dict[str, Any]:
+    """The stable JSON form of a document."""
+    body = document.model_dump(mode="json")
+    return {field: body[field] for field in FIELDS}
+
+
+@click.group()
+def docs() -> None:
+    """Put, list and inspect documents.
+
+    \b
+    Example:
+      lift docs put report.md --wait
+      lift docs ls
+    """
+
+
+@docs.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--prefix", default="", help="Put the files under this prefix of the bucket.")
+@click.option("--recipe", help="Name of a shipped recipe, set as the object tag lift-recipe.")
+@click.option("--wait", is_flag=True, help="Wait until each is ready or has failed.")
+@json_option
+def put(files: tuple[Path, ...], prefix: str, recipe: str | None, wait: bool, as_json: bool) -> None:
+    """Put FILES into the inbox bucket, as any S3 client can.
+
+    \b
+    Example:
+      lift docs put contract.md manual.txt --wait
+    """
+    steps = Steps.connect()
+    bucket = steps.settings.documents_bucket
+    keys = [f"{prefix}{path.name}" for path in files]
+    for path, key in zip(files, keys, strict=True):
+        steps.store.put_file(bucket, key, path, tags={"lift-recipe": recipe} if recipe else None)
+    documents = wait_for_documents(steps.registry, bucket, keys, quiet=as_json) if wait else []
+    if as_json:
+        print_json([as_row(found) for found in documents] if wait else [{"bucket": bucket, "key": k} for k in keys])
+    elif not wait:
+        click.echo(f"{len(keys)} put into {bucket}; follow with: lift docs ls")
+    if any(found.state == "failed" for found in documents):
+        raise SystemExit(1)
+
+
+@docs.command()
+@json_option
+def ls(as_json: bool) -> None:
+    """List the documents, newest first.
+
+    \b
+    Example:
+      lift docs ls --json
+    """
+    documents = Steps.connect().registry.documents()
+    if as_json:
+        print_json([as_row(found) for found in documents])
+        return
+    print_table(
+        ("document", "key", "version", "state", "adapter", "arrived", "reason"),
+        [
+            (d.slug, d.key, d.version, d.state, d.adapter, local_time(d.arrived_at), d.reason)
+            for d in documents
+        ],
+    )
+
+
+@docs.command()
+@click.argument("document")
+@json_option
+def show(document: str, as_json: bool) -> None:
+    """Show one DOCUMENT (its key or slug): state, stage times, and why it failed.
+
+    \b
+    Example:
+      lift docs show report
+    """
+    registry = Steps.connect().registry
+    found = registry.document(document)
+    stages = registry.stage_times_of(found.bucket, found.key)
+    if as_json:
+        print_json({**as_row(found), "stages": [stage.model_dump(mode="json") for stage in stages]})
+        return
+    print_table(("field", "value"), [(k, v) for k, v in as_row(found).items()], title=found.title)
+    print_table(
+        ("stage", "started", "seconds", "detail"),
+        [
+            (
+                stage.stage,
+                local_time(stage.started_at),
+                round((stage.ended_at - stage.started_at).total_seconds(), 1) if stage.ended_at else None,
+                ", ".join(f"{k} {v}" for k, v in stage.detail.items()) or None,
+            )
+            for stage in stages
+        ],
+    )
+
+
+@docs.command()
+@click.argument("document")
+def retry(document: str) -> None:
+    """Make the newest version of DOCUMENT anew: after a failure, or to rebuild it.
+
+    \b
+    Example:
+      lift docs retry report
+    """
+    registry = Steps.connect().registry
+    found = registry.document(document)
+    run_id = registry.reprocess(found.bucket, found.key)
+    click.echo(f"queued again as {run_id}; it starts within a minute")
+
+
+@docs.command()
+@click.argument("document")
+def rm(document: str) -> None:
+    """Remove DOCUMENT from the bucket. Its adapter stays; nothing is trained anew.
+
+    \b
+    Example:
+      lift docs rm report
+    """
+    steps = Steps.connect()
+    found = steps.registry.document(document)
+    steps.store.remove(found.bucket, found.key)
+    click.echo(f"removed {found.key} from {found.bucket}")

@@ -1,0 +1,42 @@
+"""Structured logs: every line of a run carries its document, version, run and adapter."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Any, cast
+
+import structlog
+
+from lift_core.records import Claim
+
+
+def logger_for(claim: Claim, **more: Any) -> structlog.stdlib.BoundLogger:
+    """A logger whose lines name the claim's document, version and run."""
+    logger = structlog.get_logger("lift").bind(
+        document=claim.slug, version=claim.version, run=claim.run_id, **more
+    )
+    return cast(structlog.stdlib.BoundLogger, logger)
+
+
+def configure(log_format: str = "text", level: int = logging.INFO) -> None:
+    """Send logs to stderr, for people (``text``) or for programs (``json``).
+
+    Airflow configures its own task logs; this is for the command line and the supervisor.
+    """
+    renderer: Any = (
+        structlog.processors.JSONRenderer()
+        if log_format == "json"
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    )
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )

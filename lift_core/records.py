@@ -1,0 +1,285 @@
+"""The typed records that pass between rooms."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+RECIPE_FORMAT = 1
+
+
+class Record(BaseModel):
+    """Immutable, and strict about unknown fields: a misspelt one is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Segment(Record):
+    """A piece of the document that the generator writes pairs for.
+
+    ``start`` and ``end`` are character offsets into the document's text.
+    """
+
+    number: int = Field(ge=0)
+    start: int = Field(ge=0)
+    end: int
+    text: str
+
+
+class QAPair(Record):
+    """One question with its answer; ``segment`` is the number of its source segment."""
+
+    segment: int = Field(ge=0)
+    question: str
+    answer: str
+    held_out: bool = False
+
+
+class JudgedPair(Record):
+    """A pair with the gate's verdict: ``reason`` says why it was rejected."""
+
+    pair: QAPair
+    kept: bool
+    reason: str | None = None
+
+
+# --- recipe -----------------------------------------------------------------------------
+
+
+class SegmentationRecipe(Record):
+    """How the text is cut. The grain is a choice because the paper leaves its effect open."""
+
+    grain: Literal["sentence", "paragraph"] = "sentence"
+    max_chars: int = Field(default=1200, ge=50)
+
+
+class GeneratorRecipe(Record):
+    """Who writes the pairs, and how.
+
+    ``profile`` ``lines`` asks a model over an OpenAI-compatible API for ``Q:``/``A:`` lines;
+    ``cloze`` asks no model: it blanks a word of the segment, for smoke tests and for
+    measuring orchestration alone.
+    """
+
+    profile: Literal["lines", "cloze"] = "lines"
+    model: str = "SmolLM2-135M-Instruct-questions"
+    revision: str = "1"
+    context_words: int = Field(default=60, ge=0)
+    greedy_samples: int = Field(default=1, ge=0)
+    sampled: int = Field(default=5, ge=0)
+    temperature: float = Field(default=0.7, ge=0)
+    top_p: float = Field(default=0.9, gt=0, le=1)
+    max_tokens: int = Field(default=120, gt=0)
+    seed: int = 0
+
+
+class GateRecipe(Record):
+    """What a pair must satisfy to be learned, and how many a document must have."""
+
+    grounded: bool = True
+    max_pairs_per_segment: int = Field(default=8, gt=0)
+    min_pairs: int = Field(default=4, gt=0)
+
+
+class LoraRecipe(Record):
+    """Shape of the adapter: rank, alpha and the linear layers it is put on."""
+
+    rank: int = Field(default=128, gt=0)
+    alpha: int = Field(default=256, gt=0)
+    targets: tuple[str, ...] = (
+        "q_proj",
+        "k_proj",
+        "v_proj",
+        "o_proj",
+        "gate_proj",
+        "up_proj",
+        "down_proj",
+    )
+
+
+class TrainingRecipe(Record):
+    """How the adapter is trained. ``pairs_per_step`` pairs make one optimizer step."""
+
+    epochs: int = Field(default=4, ge=1, le=16)
+    learning_rate: float = Field(default=3e-4, gt=0)
+    weight_decay: float = Field(default=0.0, ge=0)
+    pairs_per_step: int = Field(default=8, gt=0)
+    token_budget: int = Field(default=1024, gt=0)
+    precision: Literal["bf16", "fp32"] = "bf16"
+    seed: int = 0
+    system_prompt: str = 'Answer briefly from your memory of "{title}".'
+
+
+class ProofRecipe(Record):
+    """What an adapter must show before it may serve.
+
+    ``held_out_share`` of the kept pairs never enter training; the adapter's mean
+    log-likelihood of their answers must exceed the base model's by ``min_gain`` nats a token.
+    ``served`` also asks the serving engine for the adapter and compares it with the base.
+    """
+
+    held_out_share: float = Field(default=0.1, ge=0, le=0.5)
+    min_gain: float = 0.0
+    served: bool = True
+
+
+class Recipe(Record):
+    """All that shapes an adapter. Two equal recipes make the same job."""
+
+    format: int = RECIPE_FORMAT
+    base_model: str = "SmolLM2-135M-Instruct"
+    base_revision: str = "1"
+    converter: str = "text/1"
+    segmentation: SegmentationRecipe = SegmentationRecipe()
+    generator: GeneratorRecipe = GeneratorRecipe()
+    gate: GateRecipe = GateRecipe()
+    lora: LoraRecipe = LoraRecipe()
+    training: TrainingRecipe = TrainingRecipe()
+    proof: ProofRecipe = ProofRecipe()
+
+    @model_validator(mode="after")
+    def _known_format(self) -> Recipe:
+        if self.format != RECIPE_FORMAT:
+            raise ValueError(f"recipe format {self.format} is unknown; this version reads {RECIPE_FORMAT}")
+        return self
+
+    def canonical(self) -> str:
+        """Canonical JSON: sorted keys, only what differs from the format's defaults.
+
+        A field added later therefore leaves the digests of older recipes as they were.
+        """
+        body = self.model_dump(mode="json", exclude_defaults=True)
+        body["format"] = self.format
+        return json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+    @property
+    def digest(self) -> str:
+        """sha256 of the canonical JSON, hexadecimal."""
+        return hashlib.sha256(self.canonical().encode()).hexdigest()
+
+
+# --- registry ---------------------------------------------------------------------------
+
+JobState = Literal["queued", "admitted", "running", "done", "failed", "cancelled"]
+Stage = Literal["claim", "split", "generate", "train", "prove", "activate"]
+AdapterState = Literal["candidate", "active", "rejected", "quarantined", "archived", "superseded"]
+DocumentState = Literal[
+    "queued", "splitting", "generating", "training", "proving", "ready", "failed", "superseded", "removed"
+]
+
+
+class Arrival(Record):
+    """An object seen in the inbox."""
+
+    bucket: str
+    key: str
+    etag: str
+    size: int
+    arrived_at: datetime
+
+
+class AdmittedJob(Record):
+    """A job that may start now; ``run_id`` is readable: ``<slug>-v7-<recipe8>-g1``."""
+
+    job_id: int
+    run_id: str
+
+
+class Claim(Record):
+    """What every step of one run needs to know; it travels between tasks and holds no secret."""
+
+    job_id: int
+    run_id: str
+    slug: str
+    title: str
+    bucket: str
+    key: str
+    etag: str
+    size: int
+    version: int
+    recipe: Recipe
+
+
+class Lease(Record):
+    """The right of one attempt to write for one role of one job, until a newer token exists."""
+
+    job_id: int
+    role: Literal["generate", "train", "prove"]
+    token: int
+
+
+class Shard(Record):
+    """A committed piece of the stream: pairs of the segments ``first_segment``..``last_segment``."""
+
+    number: int
+    key: str
+    sha256: str
+    first_segment: int
+    last_segment: int
+    pair_count: int
+
+
+class StreamEnd(Record):
+    """How the stream ended; ``checksum`` is the sha256 over the shards' sha256 in order."""
+
+    state: Literal["complete", "failed"]
+    shard_count: int
+    pair_count: int
+    checksum: str
+    reason: str | None = None
+
+
+class StageTime(Record):
+    stage: Stage
+    started_at: datetime
+    ended_at: datetime | None
+    detail: dict[str, Any] = Field(default_factory=dict)
+
+
+class DocumentRecord(Record):
+    """A line of ``lift docs ls``."""
+
+    bucket: str
+    key: str
+    title: str
+    slug: str
+    version: int
+    state: DocumentState
+    reason: str | None
+    adapter: str | None
+    arrived_at: datetime
+    ready_at: datetime | None
+
+
+class AdapterRecord(Record):
+    """A line of ``lift adapters ls``; ``files`` maps a file's name to its sha256."""
+
+    name: str
+    aliases: tuple[str, ...]
+    document: str
+    version: int
+    title: str
+    base_model: str
+    base_revision: str
+    recipe: str
+    state: AdapterState
+    prefix: str
+    files: dict[str, str]
+    created_at: datetime
+    scores: dict[str, float]
+
+
+class TrainingResult(Record):
+    """What a training run leaves behind, without the files."""
+
+    steps: int
+    pairs: int
+    tokens: int
+    seconds: float
+    first_loss: float
+    final_loss: float
+    losses: tuple[float, ...]

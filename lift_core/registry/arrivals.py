@@ -1,0 +1,304 @@
+"""Arrivals: objects in the inbox become documents, versions and queued jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+
+from sqlalchemy import Connection, text
+
+from lift_core.errors import AlreadyDoneError, NotFoundError
+from lift_core.records import AdmittedJob, Arrival, Recipe
+from lift_core.registry.database import Database, event, one, rows
+from lift_core.registry.names import run_id_of, slug_of
+
+
+class Arrivals(Database):
+    """Recording what lies in the inbox. Recording the same twice changes nothing."""
+
+    def record_arrivals(
+        self,
+        arrivals: Sequence[Arrival],
+        recipe: Recipe,
+        recipe_for: Callable[[Arrival], Recipe | None] | None = None,
+    ) -> int:
+        """Make documents, versions and queued jobs of what is new; returns how many are new.
+
+        ``recipe_for`` is asked for new objects only; where it answers None, ``recipe`` holds.
+        """
+        known = self._current_etags({found.bucket for found in arrivals})
+        new = 0
+        for found in arrivals:
+            if known.get((found.bucket, found.key)) == found.etag:
+                continue
+            chosen = (recipe_for(found) if recipe_for else None) or recipe
+            with self.transaction() as connection:
+                new += self._record(connection, found, chosen)
+        return new
+
+    def mark_missing(self, bucket: str, present: Collection[str]) -> int:
+        """Mark current versions as removed whose key is no longer there; returns how many."""
+        with self.transaction() as connection:
+            gone = rows(
+                connection,
+                """
+                UPDATE versions v SET state = 'removed' FROM documents d
+                WHERE d.id = v.document_id AND d.bucket = :bucket AND v.state = 'current'
+                  AND NOT d.key = ANY(:present)
+                RETURNING v.id, d.slug, v.number
+                """,
+                {"bucket": bucket, "present": list(present)},
+            )
+            for version_id, slug, number in gone:
+                event(connection, "version.removed", slug, version=number)
+                _cancel_queued(connection, version_id, "the object was removed from the bucket")
+            return len(gone)
+
+    def settle(self, job_id: int, sha256: str, title: str | None) -> None:
+        """Say what the claimed version's bytes are, once they have been read.
+
+        Raises:
+            AlreadyDoneError: they are those of an earlier version, which is current again; this
+                job is cancelled.
+        """
+        with self.transaction() as connection:
+            found = one(
+                connection,
+                """
+                SELECT v.id, v.document_id, v.etag, v.sha256, d.slug FROM jobs j
+                JOIN versions v ON v.id = j.version_id JOIN documents d ON d.id = v.document_id
+                WHERE j.id = :job FOR UPDATE OF v
+                """,
+                job=job_id,
+            )
+            if found is None:
+                raise NotFoundError(f"there is no job {job_id}")
+            twin = one(
+                connection,
+                "SELECT id, number FROM versions WHERE document_id = :d AND sha256 = :sha AND id <> :v",
+                d=found.document_id, sha=sha256, v=found.id,
+            )
+            if twin is None:
+                connection.execute(
+                    text("UPDATE versions SET sha256 = :sha, title = coalesce(:title, title) WHERE id = :v"),
+                    {"sha": sha256, "title": title, "v": found.id},
+                )
+                connection.execute(
+                    text("UPDATE documents SET title = coalesce(:title, title) WHERE id = :d"),
+                    {"title": title, "d": found.document_id},
+                )
+                return
+            reason = f"the same bytes as version {twin.number}"
+            connection.execute(
+                text("UPDATE jobs SET state = 'cancelled', reason = :why, finished_at = clock_timestamp() "
+                     "WHERE id = :job"),
+                {"why": reason, "job": job_id},
+            )
+            connection.execute(text("UPDATE versions SET state = 'removed' WHERE id = :v"), {"v": found.id})
+            connection.execute(
+                text("UPDATE arrivals SET version_id = :twin WHERE document_id = :d AND etag = :etag"),
+                {"twin": twin.id, "d": found.document_id, "etag": found.etag},
+            )
+            _make_current(connection, found.document_id, twin.id)
+            _repoint_aliases(connection, found.document_id, found.slug, twin.id)
+            event(connection, "job.cancelled", found.slug, job=job_id, reason=reason)
+        raise AlreadyDoneError(reason)
+
+    def reprocess(self, bucket: str, key: str) -> str:
+        """Queue the newest version again under the recipe it had; returns the new run's id."""
+        with self.transaction() as connection:
+            found = one(
+                connection,
+                """
+                SELECT v.id AS version_id, v.number, d.slug, j.recipe_digest, r.body,
+                       (SELECT max(generation) FROM jobs k WHERE k.version_id = v.id
+                        AND k.recipe_digest = j.recipe_digest) AS generation
+                FROM documents d JOIN versions v ON v.document_id = d.id
+                JOIN jobs j ON j.version_id = v.id JOIN recipes r ON r.digest = j.recipe_digest
+                WHERE d.bucket = :bucket AND d.key = :key ORDER BY v.number DESC, j.id DESC LIMIT 1
+                """,
+                bucket=bucket, key=key,
+            )
+            if found is None:
+                raise NotFoundError(f"there is no document '{key}' in {bucket}")
+            recipe = Recipe.model_validate(found.body)
+            return _queue(connection, found.version_id, found.slug, found.number, recipe, found.generation + 1)
+
+    def newest_job(self, bucket: str, key: str, recipe_digest: str) -> AdmittedJob:
+        """The newest job of an object's current version under a recipe."""
+        with self.transaction() as connection:
+            found = one(
+                connection,
+                """
+                SELECT j.id, j.run_id FROM jobs j JOIN versions v ON v.id = j.version_id
+                JOIN documents d ON d.id = v.document_id
+                WHERE d.bucket = :bucket AND d.key = :key AND v.state = 'current' AND j.recipe_digest = :recipe
+                ORDER BY j.generation DESC LIMIT 1
+                """,
+                bucket=bucket, key=key, recipe=recipe_digest,
+            )
+        if found is None:
+            raise NotFoundError(f"there is no job for '{key}' in {bucket} under this recipe")
+        return AdmittedJob(job_id=found.id, run_id=found.run_id)
+
+    def _current_etags(self, buckets: Collection[str]) -> dict[tuple[str, str], str]:
+        with self.transaction() as connection:
+            found = rows(
+                connection,
+                """
+                SELECT d.bucket, d.key, a.etag FROM documents d
+                JOIN versions v ON v.document_id = d.id AND v.state = 'current'
+                JOIN arrivals a ON a.version_id = v.id AND a.etag = v.etag
+                WHERE d.bucket = ANY(:buckets)
+                """,
+                {"buckets": list(buckets)},
+            )
+        return {(row.bucket, row.key): row.etag for row in found}
+
+    def _record(self, connection: Connection, found: Arrival, recipe: Recipe) -> int:
+        document_id, slug = _document(connection, found)
+        version = one(
+            connection,
+            """
+            SELECT v.id, v.number, v.state FROM arrivals a JOIN versions v ON v.id = a.version_id
+            WHERE a.document_id = :d AND a.etag = :etag
+            """,
+            d=document_id, etag=found.etag,
+        )
+        if version is not None:
+            # A revert: these bytes were here before. What was made of them serves again.
+            connection.execute(
+                text("UPDATE versions SET etag = :etag WHERE id = :v"), {"etag": found.etag, "v": version.id}
+            )
+            if version.state != "current":
+                _make_current(connection, document_id, version.id)
+                _repoint_aliases(connection, document_id, slug, version.id)
+                event(connection, "version.current", slug, version=version.number)
+            version_id, number, new = version.id, version.number, 0
+        else:
+            made = one(
+                connection,
+                """
+                INSERT INTO versions (document_id, number, etag, size, state, arrived_at)
+                SELECT :d, coalesce(max(number), 0) + 1, :etag, :size, 'superseded', :at
+                FROM versions WHERE document_id = :d RETURNING id, number
+                """,
+                d=document_id, etag=found.etag, size=found.size, at=found.arrived_at,
+            )
+            if made is None:
+                raise RuntimeError("INSERT … RETURNING gave no row")
+            version_id, number, new = made.id, made.number, 1
+            connection.execute(
+                text("INSERT INTO arrivals (document_id, etag, version_id) VALUES (:d, :etag, :v)"),
+                {"d": document_id, "etag": found.etag, "v": version_id},
+            )
+            _make_current(connection, document_id, version_id)
+            event(connection, "version.arrived", slug, version=number, key=found.key, size=found.size)
+        there = one(
+            connection,
+            "SELECT id FROM jobs WHERE version_id = :v AND recipe_digest = :r AND state <> 'cancelled'",
+            v=version_id, r=recipe.digest,
+        )
+        if there is None:
+            last = one(
+                connection,
+                "SELECT coalesce(max(generation), 0) FROM jobs WHERE version_id = :v AND recipe_digest = :r",
+                v=version_id, r=recipe.digest,
+            )
+            _queue(connection, version_id, slug, number, recipe, int(last[0] if last else 0) + 1)
+        return new
+
+
+def _document(connection: Connection, found: Arrival) -> tuple[int, str]:
+    """The document's row, locked, made if it is new."""
+    query = "SELECT id, slug FROM documents WHERE bucket = :bucket AND key = :key FOR UPDATE"
+    row = one(connection, query, bucket=found.bucket, key=found.key)
+    if row is None:
+        base = slug_of(found.key)
+        connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('slug:' || :base))"), {"base": base})
+        taken = {
+            r.slug
+            for r in rows(connection, "SELECT slug FROM documents WHERE slug LIKE :like", {"like": f"{base}%"})
+        }
+        slug, count = base, 1
+        while slug in taken:
+            count += 1
+            slug = f"{base}-{count}"
+        row = one(
+            connection,
+            "INSERT INTO documents (bucket, key, slug) VALUES (:bucket, :key, :slug) RETURNING id, slug",
+            bucket=found.bucket, key=found.key, slug=slug,
+        )
+    if row is None:
+        raise RuntimeError("INSERT … RETURNING gave no row")
+    return row.id, row.slug
+
+
+def _make_current(connection: Connection, document_id: int, version_id: int) -> None:
+    others = rows(
+        connection,
+        "UPDATE versions SET state = 'superseded' WHERE document_id = :d AND state = 'current' AND id <> :v "
+        "RETURNING id",
+        {"d": document_id, "v": version_id},
+    )
+    for (other,) in others:
+        _cancel_queued(connection, other, "a newer version arrived")
+    connection.execute(text("UPDATE versions SET state = 'current' WHERE id = :v"), {"v": version_id})
+
+
+def _cancel_queued(connection: Connection, version_id: int, reason: str) -> None:
+    connection.execute(
+        text("UPDATE jobs SET state = 'cancelled', reason = :why, finished_at = clock_timestamp() "
+             "WHERE version_id = :v AND state = 'queued'"),
+        {"why": reason, "v": version_id},
+    )
+
+
+def _repoint_aliases(connection: Connection, document_id: int, slug: str, version_id: int) -> None:
+    """Let the newest adapter of a version that is current again serve, if it has a proven one."""
+    adapter = one(
+        connection,
+        "SELECT id, name FROM adapters WHERE version_id = :v AND state IN ('active', 'superseded') "
+        "ORDER BY id DESC LIMIT 1",
+        v=version_id,
+    )
+    if adapter is not None:
+        move_aliases(connection, document_id, slug, adapter.id, adapter.name)
+
+
+def move_aliases(connection: Connection, document_id: int, slug: str, adapter_id: int, name: str) -> None:
+    """Let one adapter be the document's active one; its aliases move with it, in this transaction."""
+    connection.execute(
+        text("UPDATE adapters SET state = 'active', activated_at = clock_timestamp() WHERE id = :a"),
+        {"a": adapter_id},
+    )
+    for alias in (slug, f"{slug}@champion"):
+        connection.execute(
+            text("INSERT INTO aliases (name, adapter_id) VALUES (:alias, :a) ON CONFLICT (name) "
+                 "DO UPDATE SET adapter_id = excluded.adapter_id, moved_at = clock_timestamp()"),
+            {"alias": alias, "a": adapter_id},
+        )
+        event(connection, "alias.moved", alias, adapter=name)
+    older = rows(
+        connection,
+        "UPDATE adapters SET state = 'superseded' WHERE document_id = :d AND state = 'active' AND id <> :a "
+        "AND NOT EXISTS (SELECT 1 FROM aliases WHERE adapter_id = adapters.id) RETURNING name",
+        {"d": document_id, "a": adapter_id},
+    )
+    for (older_name,) in older:
+        event(connection, "adapter.superseded", older_name, by=name)
+
+
+def _queue(
+    connection: Connection, version_id: int, slug: str, number: int, recipe: Recipe, generation: int
+) -> str:
+    run_id = run_id_of(slug, number, recipe.digest, generation)
+    connection.execute(
+        text("INSERT INTO recipes (digest, body) VALUES (:digest, :body) ON CONFLICT DO NOTHING"),
+        {"digest": recipe.digest, "body": recipe.model_dump_json()},
+    )
+    connection.execute(
+        text("INSERT INTO jobs (version_id, recipe_digest, generation, run_id) VALUES (:v, :r, :g, :run)"),
+        {"v": version_id, "r": recipe.digest, "g": generation, "run": run_id},
+    )
+    event(connection, "job.queued", slug, run=run_id)
+    return run_id

@@ -1,0 +1,113 @@
+"""One engine, one transaction a call, errors that name the server and the remedy."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, Row, create_engine, text
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.pool import NullPool
+
+from lift_core.errors import ServiceUnavailableError
+from lift_core.settings import Settings
+
+_MIGRATIONS = Path(__file__).with_name("migrations")
+_CONNECT_SECONDS = 10
+
+
+class Database:
+    """The registry's connection. Subclasses add what can be done with it."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Self:
+        """The registry at ``LIFT_DATABASE_URL``.
+
+        Raises:
+            ServiceUnavailableError: no database is named.
+        """
+        url = settings.database_url.get_secret_value()
+        if not url:
+            raise ServiceUnavailableError("no registry is named: run `lift up`, or set LIFT_DATABASE_URL")
+        # No pool: tasks are short-lived processes, some of them forked, and must not share sockets.
+        engine = create_engine(url, poolclass=NullPool, connect_args={"connect_timeout": _CONNECT_SECONDS})
+        return cls(engine)
+
+    def upgrade(self, revision: str = "head") -> None:
+        """Bring the schema to a revision, by default the newest."""
+        with self.transaction() as connection:
+            # Two processes that start at once must not both create the tables.
+            connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('lift-migrations'))"))
+            command.upgrade(_alembic(connection), revision)
+
+    def downgrade(self, revision: str) -> None:
+        """Take the schema back to an earlier revision (``base``: nothing is left)."""
+        with self.transaction() as connection:
+            command.downgrade(_alembic(connection), revision)
+
+    def is_current(self) -> bool:
+        """Whether the schema is this version's."""
+        with self.transaction() as connection:
+            there = MigrationContext.configure(connection).get_current_revision()
+            return there == ScriptDirectory.from_config(_alembic(connection)).get_current_head()
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """A transaction: committed at the end, rolled back on any error.
+
+        Raises:
+            ServiceUnavailableError: the server is away or drops the connection.
+        """
+        url = self._engine.url
+        try:
+            with self._engine.begin() as connection:
+                yield connection
+        except OperationalError as error:
+            raise ServiceUnavailableError(_away(url.host, url.port, url.database, error)) from error
+        except DBAPIError as error:
+            if error.connection_invalidated:
+                raise ServiceUnavailableError(_away(url.host, url.port, url.database, error)) from error
+            raise
+
+
+def event(connection: Connection, kind: str, subject: str, **detail: Any) -> None:
+    """Append one event."""
+    connection.execute(
+        text("INSERT INTO events (kind, subject, detail) VALUES (:kind, :subject, :detail)"),
+        {"kind": kind, "subject": subject, "detail": json.dumps(detail, ensure_ascii=False)},
+    )
+
+
+def one(connection: Connection, query: str, **values: Any) -> Row[Any] | None:
+    """The first row of a query, or None."""
+    return connection.execute(text(query), values).first()
+
+
+def rows(connection: Connection, query: str, values: Mapping[str, Any] | None = None) -> list[Row[Any]]:
+    """All rows of a query."""
+    return list(connection.execute(text(query), dict(values or {})))
+
+
+def _alembic(connection: Connection) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS))
+    config.attributes["connection"] = connection
+    return config
+
+
+def _away(host: str | None, port: int | None, database: str | None, error: DBAPIError) -> str:
+    cause = str(error.orig).strip().splitlines()[0] if str(error.orig).strip() else type(error).__name__
+    return (
+        f"the registry at {host}:{port}/{database} does not answer ({cause}): "
+        "is it up? see `lift status`, or check LIFT_DATABASE_URL"
+    )

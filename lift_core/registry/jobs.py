@@ -1,0 +1,277 @@
+"""Jobs: admission, claims, attempts with fencing tokens, stages, the end."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from sqlalchemy import Connection, text
+
+from lift_core.errors import AlreadyDoneError, FencedError, NotFoundError
+from lift_core.records import AdmittedJob, Claim, Lease, Recipe, Shard, Stage, StageTime, StreamEnd
+from lift_core.registry.database import Database, event, one, rows
+
+_STARTABLE = ("admitted", "failed", "running")
+_REOFFER_SECONDS = 60
+"""An admitted job whose run has not claimed it by then is offered again, under the same run id."""
+
+
+class Jobs(Database):
+    """The work's state. Every write of an attempt is made under its token."""
+
+    def admit_jobs(self, limit: int) -> list[AdmittedJob]:
+        """Admit queued jobs, oldest first, so that at most ``limit`` are under way.
+
+        Jobs that were admitted but never claimed are offered again: their run may have been lost.
+        """
+        with self.transaction() as connection:
+            connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('lift-admission'))"))
+            offered = rows(
+                connection,
+                """
+                UPDATE jobs SET admitted_at = clock_timestamp() WHERE state = 'admitted'
+                AND admitted_at < clock_timestamp() - make_interval(secs => :wait) RETURNING id, run_id
+                """,
+                {"wait": _REOFFER_SECONDS},
+            )
+            admitted = rows(
+                connection,
+                """
+                UPDATE jobs SET state = 'admitted', admitted_at = clock_timestamp() WHERE id IN (
+                    SELECT j.id FROM jobs j JOIN versions v ON v.id = j.version_id
+                    JOIN documents d ON d.id = v.document_id
+                    WHERE j.state = 'queued'
+                    ORDER BY j.created_at, j.id FOR UPDATE OF j SKIP LOCKED
+                    LIMIT greatest(0, :limit - (SELECT count(*) FROM jobs
+                                                WHERE state IN ('admitted', 'running')))
+                ) RETURNING id, run_id
+                """,
+                {"limit": limit},
+            )
+            for _, run_id in admitted:
+                event(connection, "job.admitted", run_id)
+        found = sorted([*offered, *admitted])
+        return [AdmittedJob(job_id=job_id, run_id=run_id) for job_id, run_id in found]
+
+    def admit_job(self, job_id: int) -> None:
+        """Admit one job, whatever else is under way; nothing happens where it is admitted already."""
+        with self.transaction() as connection:
+            connection.execute(
+                text("UPDATE jobs SET state = 'admitted', admitted_at = clock_timestamp() "
+                     "WHERE id = :job AND state = 'queued'"),
+                {"job": job_id},
+            )
+
+    def job_of_run(self, run_id: str) -> int:
+        """The job that a run is for."""
+        with self.transaction() as connection:
+            found = one(connection, "SELECT id FROM jobs WHERE run_id = :run", run=run_id)
+        if found is None:
+            raise NotFoundError(f"there is no run '{run_id}' in the registry")
+        return int(found.id)
+
+    def claim(self, run_id: str) -> Claim:
+        """Start the run's job, or go on with it; a failed one is taken up again.
+
+        Raises:
+            NotFoundError: no job has this run id.
+            AlreadyDoneError: the job is done or cancelled.
+        """
+        with self.transaction() as connection:
+            found = one(
+                connection,
+                """
+                SELECT j.id, j.state, j.reason, r.body, d.slug, d.title, d.bucket, d.key,
+                       v.id AS version_id, v.number, v.etag, v.size, v.state AS version_state
+                FROM jobs j JOIN recipes r ON r.digest = j.recipe_digest
+                JOIN versions v ON v.id = j.version_id JOIN documents d ON d.id = v.document_id
+                WHERE j.run_id = :run FOR UPDATE OF j
+                """,
+                run=run_id,
+            )
+            if found is None:
+                raise NotFoundError(f"there is no job for run '{run_id}'")
+            if found.state not in _STARTABLE:
+                raise AlreadyDoneError(f"run {run_id}: the job is {found.state}" + _because(found.reason))
+            if found.version_state != "current":
+                why = "a newer version arrived" if found.version_state == "superseded" else "the object is gone"
+                _finish(connection, found.id, "cancelled", why)
+                event(connection, "job.cancelled", run_id, reason=why)
+            elif found.state != "running":
+                connection.execute(
+                    text("UPDATE jobs SET state = 'running', reason = NULL, permanent = false, "
+                         "finished_at = NULL WHERE id = :job"),
+                    {"job": found.id},
+                )
+                # A stream that ended as failed is written anew: its shards stay, its end goes.
+                connection.execute(
+                    text("DELETE FROM stream_ends WHERE job_id = :job AND state = 'failed'"), {"job": found.id}
+                )
+                event(connection, "job.running", run_id)
+        if found.version_state != "current":
+            raise AlreadyDoneError(f"run {run_id}: {why}")
+        return Claim(
+            job_id=found.id,
+            run_id=run_id,
+            slug=found.slug,
+            title=found.title or found.slug,
+            bucket=found.bucket,
+            key=found.key,
+            etag=found.etag,
+            size=found.size,
+            version=found.number,
+            recipe=Recipe.model_validate(found.body),
+        )
+
+    def fail_job(self, job_id: int, reason: str, permanent: bool) -> None:
+        """End a job with a reason; one that has ended already stays as it is."""
+        with self.transaction() as connection:
+            ended = one(
+                connection,
+                """
+                UPDATE jobs SET state = 'failed', reason = :why, permanent = :permanent,
+                                finished_at = clock_timestamp()
+                WHERE id = :job AND state IN ('queued', 'admitted', 'running') RETURNING run_id
+                """,
+                job=job_id, why=reason, permanent=permanent,
+            )
+            if ended is not None:
+                event(connection, "job.failed", ended.run_id, reason=reason, permanent=permanent)
+
+    # --- attempts -----------------------------------------------------------------------
+
+    def acquire(self, job_id: int, role: str, holder: str) -> Lease:
+        """Become the one attempt of a role; whoever held it before is fenced from now on."""
+        with self.transaction() as connection:
+            found = one(
+                connection,
+                """
+                INSERT INTO leases (job_id, role, token, holder) VALUES (:job, :role, 1, :holder)
+                ON CONFLICT (job_id, role) DO UPDATE SET token = leases.token + 1,
+                    holder = excluded.holder, acquired_at = clock_timestamp() RETURNING token
+                """,
+                job=job_id, role=role, holder=holder,
+            )
+        return Lease.model_validate({"job_id": job_id, "role": role, "token": found.token if found else 0})
+
+    def stage_started(self, job_id: int, stage: Stage) -> None:
+        """Record when a stage began; another attempt keeps the first one's start."""
+        with self.transaction() as connection:
+            connection.execute(
+                text("INSERT INTO stages (job_id, stage, started_at) VALUES (:job, :stage, clock_timestamp()) "
+                     "ON CONFLICT (job_id, stage) DO UPDATE SET ended_at = NULL"),
+                {"job": job_id, "stage": stage},
+            )
+
+    def stage_ended(self, job_id: int, stage: Stage, detail: dict[str, Any]) -> None:
+        """Record when a stage ended, and with what."""
+        with self.transaction() as connection:
+            connection.execute(
+                text("UPDATE stages SET ended_at = clock_timestamp(), detail = :detail "
+                     "WHERE job_id = :job AND stage = :stage"),
+                {"job": job_id, "stage": stage, "detail": json.dumps(detail)},
+            )
+
+    def stage_times_of(self, bucket: str, key: str) -> list[StageTime]:
+        """The stages of a document's newest job, in the order they began."""
+        with self.transaction() as connection:
+            found = rows(
+                connection,
+                """
+                SELECT stage, started_at, ended_at, detail FROM stages WHERE job_id = (
+                    SELECT j.id FROM jobs j JOIN versions v ON v.id = j.version_id
+                    JOIN documents d ON d.id = v.document_id WHERE d.bucket = :bucket AND d.key = :key
+                    AND j.state <> 'cancelled' ORDER BY v.state = 'current' DESC, j.id DESC LIMIT 1)
+                ORDER BY started_at
+                """,
+                {"bucket": bucket, "key": key},
+            )
+        return [StageTime.model_validate(dict(row._mapping)) for row in found]
+
+    # --- the stream's manifest ----------------------------------------------------------
+
+    def append_shard(self, lease: Lease, shard: Shard) -> None:
+        """Add the next shard of a job's stream.
+
+        Raises:
+            FencedError: the lease is no longer the newest, the stream has ended, or the shard is
+                not the next one; nothing was written.
+        """
+        with self.transaction() as connection:
+            check_fence(connection, lease)
+            last = one(
+                connection,
+                "SELECT number, last_segment FROM shards WHERE job_id = :job ORDER BY number DESC LIMIT 1",
+                job=lease.job_id,
+            )
+            number, segment = (last.number + 1, last.last_segment + 1) if last else (0, 0)
+            if (shard.number, shard.first_segment) != (number, segment):
+                raise FencedError(
+                    f"job {lease.job_id}: shard {shard.number} from segment {shard.first_segment} is not "
+                    f"the next one (shard {number} from segment {segment})"
+                )
+            if one(connection, "SELECT 1 FROM stream_ends WHERE job_id = :job", job=lease.job_id):
+                raise FencedError(f"job {lease.job_id}: its stream has ended")
+            connection.execute(
+                text("INSERT INTO shards (job_id, number, key, sha256, first_segment, last_segment, "
+                     "pair_count, token) VALUES (:job_id, :number, :key, :sha256, :first_segment, "
+                     ":last_segment, :pair_count, :token)"),
+                {**shard.model_dump(), "job_id": lease.job_id, "token": lease.token},
+            )
+
+    def shards(self, job_id: int, after: int = -1) -> list[Shard]:
+        """Committed shards with a number above ``after``, in order."""
+        with self.transaction() as connection:
+            found = rows(
+                connection,
+                "SELECT number, key, sha256, first_segment, last_segment, pair_count FROM shards "
+                "WHERE job_id = :job AND number > :after ORDER BY number",
+                {"job": job_id, "after": after},
+            )
+        return [Shard.model_validate(dict(row._mapping)) for row in found]
+
+    def end_stream(self, lease: Lease, end: StreamEnd) -> None:
+        """Say that no shard will follow; FencedError under an old token."""
+        with self.transaction() as connection:
+            check_fence(connection, lease)
+            connection.execute(
+                text("INSERT INTO stream_ends (job_id, state, shard_count, pair_count, checksum, reason) "
+                     "VALUES (:job_id, :state, :shard_count, :pair_count, :checksum, :reason) "
+                     "ON CONFLICT (job_id) DO NOTHING"),
+                {**end.model_dump(), "job_id": lease.job_id},
+            )
+
+    def stream_end(self, job_id: int) -> StreamEnd | None:
+        """How a job's stream ended, or None while it has not."""
+        with self.transaction() as connection:
+            found = one(
+                connection,
+                "SELECT state, shard_count, pair_count, checksum, reason FROM stream_ends WHERE job_id = :job",
+                job=job_id,
+            )
+        return StreamEnd.model_validate(dict(found._mapping)) if found else None
+
+
+def check_fence(connection: Connection, lease: Lease) -> None:
+    """Lock the role's row and refuse an attempt that is not the newest."""
+    found = one(
+        connection,
+        "SELECT token, holder FROM leases WHERE job_id = :job AND role = :role FOR UPDATE",
+        job=lease.job_id, role=lease.role,
+    )
+    if found is None or found.token != lease.token:
+        raise FencedError(
+            f"job {lease.job_id}: attempt {lease.token} to {lease.role} was replaced by attempt "
+            f"{found.token if found else 'none'} ({found.holder if found else 'the job is gone'})"
+        )
+
+
+def _finish(connection: Connection, job_id: int, state: str, reason: str | None) -> None:
+    connection.execute(
+        text("UPDATE jobs SET state = :state, reason = :why, finished_at = clock_timestamp() WHERE id = :job"),
+        {"state": state, "why": reason, "job": job_id},
+    )
+
+
+def _because(reason: str | None) -> str:
+    return f" ({reason})" if reason else ""

@@ -1,0 +1,77 @@
+"""Settings: ``LIFT_*`` environment variables, then the embedded stack's own file.
+
+The embedded stack writes ``$LIFT_HOME/stack.env`` with the same names. Nothing outside
+``lift_core.stack`` can tell whether a service is embedded or the user's own.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import lru_cache
+from pathlib import Path
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+def lift_home() -> Path:
+    """Where models, secrets, logs and the embedded services' data live.
+
+    ``$LIFT_HOME``, by default ``.lift`` in the current directory.
+    """
+    return Path(os.environ.get("LIFT_HOME", ".lift")).resolve()
+
+
+class Settings(BaseSettings):
+    """All that ``lift_core`` is told from outside."""
+
+    model_config = SettingsConfigDict(env_prefix="LIFT_", extra="ignore")
+
+    home: Path = Field(default_factory=lift_home)
+
+    database_url: SecretStr = SecretStr("")
+    """SQLAlchemy URL of the registry, ``postgresql+psycopg2://…``."""
+
+    s3_endpoint: str = ""
+    """``host:port`` of the object store."""
+    s3_access_key: SecretStr = SecretStr("")
+    s3_secret_key: SecretStr = SecretStr("")
+    s3_secure: bool = False
+    s3_region: str = "us-east-1"
+    documents_bucket: str = "lift-documents"
+    work_bucket: str = "lift-work"
+    adapters_bucket: str = "lift-adapters"
+
+    generator_url: str = ""
+    """OpenAI-compatible base URL (ending in ``/v1``) of the model that writes pairs."""
+    generator_api_key: SecretStr = SecretStr("none")
+    serving_url: str = ""
+    """OpenAI-compatible base URL of the vLLM server that serves adapters."""
+    serving_api_key: SecretStr = SecretStr("none")
+
+    models_dir: Path | None = None
+    """Folder of base models; a recipe's ``base_model`` is a folder in it, or a hub name."""
+    recipe: str = "embedded"
+    """Name of a shipped recipe, or the path of a JSON file."""
+
+    max_document_bytes: int = 20 * 1024 * 1024
+    max_active_jobs: int = 8
+    lease_seconds: int = 90
+    stream_idle_seconds: int = 600
+    generator_concurrency: int = 16
+    log_format: str = "text"
+
+    @property
+    def models(self) -> Path:
+        return self.models_dir or self.home / "models"
+
+    @property
+    def adapter_cache(self) -> Path:
+        """Local copies of adapters that the serving engine reads."""
+        return self.home / "adapter-cache"
+
+
+@lru_cache(maxsize=1)
+def get_settings() -> Settings:
+    """The settings of this process, read once. Tests call ``get_settings.cache_clear()``."""
+    return Settings(_env_file=lift_home() / "stack.env")  # type: ignore[call-arg]

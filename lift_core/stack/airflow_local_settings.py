@@ -1,0 +1,13 @@
+"""Read by every Airflow process of the embedded stack, from ``$AIRFLOW_HOME/config``.
+
+The scheduler's LocalExecutor forks its workers: what the scheduler has imported, tasks need
+not import again, which takes seconds for torch. Import only: no thread and no CUDA context
+may exist before the fork. The other processes do without.
+"""
+
+import sys
+
+if "scheduler" in sys.argv[1:2]:
+    import peft  # noqa: F401
+    import torch  # noqa: F401
+    import transformers  # noqa: F401

@@ -1,0 +1,224 @@
+"""Which services this machine needs, given what the user runs already.
+
+A service that the environment names is the user's own and is not started:
+
+=======================  ==========================================
+variable                 what it stands for
+=======================  ==========================================
+LIFT_DATABASE_URL        the registry's PostgreSQL
+LIFT_AIRFLOW_DATABASE_URL  Airflow's metadata; not set: an embedded PostgreSQL
+LIFT_S3_ENDPOINT         the object store
+LIFT_GENERATOR_URL       the model that writes pairs
+LIFT_SERVING_URL         the vLLM server of the adapters
+=======================  ==========================================
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from lift_core.errors import ServiceUnavailableError
+from lift_core.recipes import load_recipe
+from lift_core.settings import Settings
+from lift_core.stack import airflow, postgres, seaweedfs, vllm
+from lift_core.stack.models import GENERATOR_NAME
+from lift_core.stack.ports import HOST, choose_ports
+from lift_core.stack.service import HOME_MARK, Service
+from lift_core.stack.state import Secrets, ensure_secrets, read_status, write_stack_env
+
+Plan = tuple[list[Service], dict[str, int], list[str]]
+_MIGRATE_SECONDS = 300.0
+_VLLM_SECONDS = 600.0
+"""Two servers that start side by side on two busy cores take minutes."""
+_AIRFLOW_SECONDS = 180.0
+
+
+def make_plan(home: Path, with_airflow: bool = True, with_vllm: bool = True) -> Plan:
+    """Services in start order, their ports, and what the user should be told about them.
+
+    Writes ``secrets.json`` and ``stack.env``. Only for the supervisor that holds the lock.
+    """
+    known = read_status(home)
+    ports, notes = choose_ports(known.ports if known else {})
+    made = ensure_secrets(home)
+    own = Settings(home=home)  # from the environment alone: what the user names is not started
+    airflow_url = os.environ.get("LIFT_AIRFLOW_DATABASE_URL", "")
+    services: list[Service] = []
+    needed: list[str] = []
+    if not own.database_url.get_secret_value() or (with_airflow and not airflow_url):
+        services.append(_postgres(home, ports["postgres"], made))
+        needed.append("postgres")
+    if not own.s3_endpoint:
+        services.append(_s3(home, ports, made))
+        needed.append("s3")
+    services.append(_setup(tuple(needed)))
+    if with_vllm:
+        services += _vllm(home, ports, made, own)
+    if with_airflow:
+        url = airflow_url or postgres.url(
+            "airflow", made.airflow_db_password.get_secret_value(), ports["postgres"], "airflow"
+        )
+        services += _airflow(home, ports["airflow"], url, made)
+    write_stack_env(home, stack_env(own, ports, made))
+    used = {name: port for name, port in ports.items() if _uses(services, name)}
+    marked = [replace(each, environment=_inherited(home) | dict(each.environment)) for each in services]
+    return marked, used, [note for note in notes if any(f" {name} " in note for name in used)]
+
+
+def stack_env(own: Settings, ports: dict[str, int], made: Secrets) -> dict[str, str]:
+    """The ``LIFT_*`` settings of this stack: the user's own services where named, else the embedded."""
+    values: dict[str, str] = {}
+    database = own.database_url.get_secret_value()
+    values["LIFT_DATABASE_URL"] = database or postgres.url(
+        "lift", made.lift_db_password.get_secret_value(), ports["postgres"], "lift"
+    )
+    own_s3 = bool(own.s3_endpoint)
+    access, secret = (
+        (own.s3_access_key, own.s3_secret_key) if own_s3 else (made.s3_access_key, made.s3_secret_key)
+    )
+    values["LIFT_S3_ENDPOINT"] = own.s3_endpoint or f"{HOST}:{ports['s3']}"
+    values["LIFT_S3_ACCESS_KEY"] = access.get_secret_value()
+    values["LIFT_S3_SECRET_KEY"] = secret.get_secret_value()
+    values["LIFT_S3_SECURE"] = str(own.s3_secure).lower() if own_s3 else "false"
+    values["LIFT_S3_REGION"] = own.s3_region
+    for role, url, key in (
+        ("generator", own.generator_url, own.generator_api_key),
+        ("serving", own.serving_url, own.serving_api_key),
+    ):
+        name = role.upper()
+        values[f"LIFT_{name}_URL"] = url or f"http://{HOST}:{ports[f'vllm-{role}']}/v1"
+        values[f"LIFT_{name}_API_KEY"] = (key if url else made.vllm_api_key).get_secret_value()
+    return values
+
+
+def _postgres(home: Path, port: int, made: Secrets) -> Service:
+    import psycopg2  # type: ignore[import-untyped]
+
+    data = home / "postgres"
+
+    def ready(_: float) -> bool:
+        try:
+            postgres.create_databases(port, made)
+        except psycopg2.OperationalError:
+            return False
+        return True
+
+    return Service(
+        name="postgres",
+        command=tuple(postgres.command(data, port)),
+        environment={},
+        prepare=lambda: postgres.prepare(data, made.postgres_password.get_secret_value()),
+        ready=ready,
+        url=f"postgresql://{HOST}:{port}",
+        stop_signal=postgres.STOP_SIGNAL,
+        user=postgres.run_as,
+        folder=data,
+        start_seconds=60,
+    )
+
+
+def _s3(home: Path, ports: dict[str, int], made: Secrets) -> Service:
+    data = home / "s3"
+    access, secret = made.s3_access_key.get_secret_value(), made.s3_secret_key.get_secret_value()
+    endpoint = f"{HOST}:{ports['s3']}"
+
+    def ready(_: float) -> bool:
+        try:
+            seaweedfs.wait_until_writable(endpoint, access, secret, timeout=1.0)
+        except ServiceUnavailableError:
+            return False
+        return True
+
+    return Service(
+        name="s3",
+        command=tuple(seaweedfs.weed_command(data, ports)),
+        environment=seaweedfs.weed_environment(access, secret),
+        prepare=lambda: data.mkdir(parents=True, exist_ok=True),
+        ready=ready,
+        url=f"http://{endpoint}",
+        folder=data,
+        start_seconds=60,
+    )
+
+
+def _setup(after: tuple[str, ...]) -> Service:
+    return Service(
+        name="setup",
+        command=(sys.executable, "-m", "lift_core.stack.setup_task"),
+        environment={},
+        after=after,
+        task=True,
+    )
+
+
+def _vllm(home: Path, ports: dict[str, int], made: Secrets, own: Settings) -> list[Service]:
+    recipe = load_recipe(own.recipe)
+    servers = [
+        ("generator", own.generator_url, home / "models" / GENERATOR_NAME, None),
+        ("serving", own.serving_url, own.models / recipe.base_model, recipe.lora.rank),
+    ]
+    services = []
+    for role, url, model, rank in servers:
+        if url:
+            continue
+        port = ports[f"vllm-{role}"]
+        services.append(
+            Service(
+                name=f"vllm-{role}",
+                command=vllm.command(model, port, rank),
+                environment=vllm.environment(made.vllm_api_key.get_secret_value()),
+                ready=partial(vllm.ready, port),
+                url=f"http://{HOST}:{port}/v1",
+                start_seconds=_VLLM_SECONDS,
+            )
+        )
+    return services
+
+
+def _airflow(home: Path, port: int, database_url: str, made: Secrets) -> list[Service]:
+    environment = airflow.environment(home)
+    metadata = () if "LIFT_AIRFLOW_DATABASE_URL" in os.environ else ("postgres",)
+    migrate = Service(
+        name="airflow-migrate",
+        command=airflow.command("db", "migrate"),
+        environment=environment,
+        prepare=lambda: airflow.render(home, port, database_url, made),
+        after=metadata,
+        task=True,
+        start_seconds=_MIGRATE_SECONDS,
+    )
+    api = Service(
+        name="airflow-api",
+        command=airflow.command("api-server"),
+        environment=environment,
+        ready=lambda _: airflow.api_ready(port),
+        after=("airflow-migrate",),
+        url=f"http://{HOST}:{port}",
+        start_seconds=_AIRFLOW_SECONDS,
+    )
+    parts = [
+        Service(
+            name=name,
+            command=airflow.command(*words),
+            environment=environment,
+            ready=partial(airflow.part_ready, port, name),
+            # DAGs look into the buckets and the registry as soon as they run.
+            after=("airflow-migrate", "setup"),
+            start_seconds=_AIRFLOW_SECONDS,
+        )
+        for name, (words, _, _) in airflow.PARTS.items()
+    ]
+    return [migrate, api, *parts]
+
+
+def _inherited(home: Path) -> dict[str, str]:
+    return dict(os.environ) | {"LIFT_HOME": str(home), HOME_MARK: str(home)}
+
+
+def _uses(services: list[Service], port_name: str) -> bool:
+    kind = "s3" if port_name.startswith("s3") else port_name
+    return any(each.name == kind or each.name.startswith(f"{kind}-") for each in services)

@@ -1,0 +1,62 @@
+"""Ports of the embedded services, all on loopback."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping
+
+from lift_core.errors import ServiceUnavailableError
+
+HOST = "127.0.0.1"
+DEFAULT_PORTS = {
+    "postgres": 15432,
+    "s3": 18333,
+    "s3-master": 18334,
+    "s3-volume": 18335,
+    "s3-filer": 18336,
+    "s3-admin": 18337,
+    "vllm-generator": 18100,
+    "vllm-serving": 18101,
+    "airflow": 18080,
+}
+GRPC_OFFSET = 10_000
+"""SeaweedFS puts each server's gRPC port this far above its HTTP port."""
+_TRIES = 500
+
+
+def choose_ports(previous: Mapping[str, int]) -> tuple[dict[str, int], list[str]]:
+    """A free port for every service, and a note for each that is not the default.
+
+    A port used before by this home comes first, so that addresses stay; then the default;
+    then the next free one above it. Only for a stack that does not run: its own services
+    would be taken for strangers.
+    """
+    chosen: dict[str, int] = {}
+    notes: list[str] = []
+    taken: set[int] = set()
+    for name, default in DEFAULT_PORTS.items():
+        offsets = (0, GRPC_OFFSET) if name.startswith("s3") else (0,)
+        first = [previous[name]] if name in previous else []
+        for port in [*first, *range(default, default + _TRIES)]:
+            wanted = {port + offset for offset in offsets}
+            if not wanted & taken and all(is_free(each) for each in wanted):
+                break
+        else:
+            raise ServiceUnavailableError(f"no free port for {name} in {default}..{default + _TRIES}")
+        chosen[name] = port
+        taken |= wanted
+        if port != default:
+            notes.append(f"port {default} for {name} is taken or was; using {port}")
+    return chosen, notes
+
+
+def is_free(port: int) -> bool:
+    """Whether a server could listen on this loopback port now."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        # As servers do: a port in TIME_WAIT is free, one that somebody listens on is not.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+    return True

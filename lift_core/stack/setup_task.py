@@ -1,0 +1,37 @@
+"""Make the buckets and bring the registry's tables up to date: a task of the stack.
+
+It talks to the services that the settings name, embedded or the user's own.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from lift_core.errors import ServiceUnavailableError
+from lift_core.registry import Registry
+from lift_core.settings import get_settings
+from lift_core.store import ObjectStore
+
+_PATIENCE_SECONDS = 60
+
+
+def main() -> int:
+    """Do both; exit code 1 and the reason on stderr if a service stays away."""
+    settings = get_settings()
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while True:
+        try:
+            Registry.from_settings(settings).upgrade()
+            ObjectStore.from_settings(settings).ensure_buckets()
+        except ServiceUnavailableError as error:
+            if time.monotonic() > deadline:
+                sys.stderr.write(f"{error}\n")
+                return 1
+            time.sleep(1)
+        else:
+            return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,91 @@
+"""The two embedded vLLM servers: one writes question-answer pairs, one serves adapters.
+
+They are two because LoRA is dear on the CPU: with LoRA enabled even the base model's output
+falls to a fraction, so the generator has its adapter merged into its weights.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import sys
+from pathlib import Path
+
+from lift_core.stack.ports import HOST
+from lift_core.stack.service import get_json
+
+MAX_MODEL_LEN = 2048
+"""Tokens of context. Prompts are a few hundred; a longer one only costs memory here."""
+MAX_LORAS = 2
+"""Adapters in one batch. Each takes memory for the largest rank."""
+LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+"""The values that vLLM takes for ``--max-lora-rank``."""
+_FEW_CORES = 8
+
+
+def command(model: Path, port: int, lora_rank: int | None = None) -> tuple[str, ...]:
+    """Command of one server; with ``lora_rank`` it serves adapters of up to that rank.
+
+    The module, not the console script: that one asks for a distribution named ``vllm``,
+    which the CPU build is not.
+    """
+    words = [
+        *(sys.executable, "-m", "vllm.entrypoints.openai.api_server"),
+        *("--model", str(model), "--served-model-name", model.name),
+        *("--host", HOST, "--port", str(port)),
+        *("--dtype", "bfloat16", "--max-model-len", str(MAX_MODEL_LEN)),
+    ]
+    if lora_rank is not None:
+        words += ["--enable-lora", "--max-lora-rank", str(fitting_rank(lora_rank))]
+        words += ["--max-loras", str(MAX_LORAS)]
+    if is_cpu_build():
+        # Compiling took 50 to 75 s of each start on 2 cores, and gave 372 tokens/s instead of 343.
+        words.append("--enforce-eager")
+    else:
+        # Two servers and the training share the one GPU.
+        words += ["--gpu-memory-utilization", "0.25"]
+    return tuple(words)
+
+
+def environment(api_key: str) -> dict[str, str]:
+    """Variables of both servers. The key goes here because a command line can be read by all."""
+    values = {
+        "VLLM_API_KEY": api_key,
+        "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1",
+        "VLLM_NO_USAGE_STATS": "1",
+        "DO_NOT_TRACK": "1",
+        "HF_HUB_OFFLINE": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+    }
+    if is_cpu_build():
+        values["VLLM_CPU_KVCACHE_SPACE"] = "1"
+        cores = usable_cores()
+        if len(cores) <= _FEW_CORES:
+            # The default leaves a core free for the server itself: of two, that is half.
+            values["VLLM_CPU_OMP_THREADS_BIND"] = ",".join(map(str, cores))
+    return values
+
+
+def ready(port: int, since: float) -> bool:
+    """Whether the server answers; ``since`` does not matter, as it answers only once it has started."""
+    return get_json(f"http://{HOST}:{port}/health") is not None
+
+
+def fitting_rank(rank: int) -> int:
+    """The smallest value of ``--max-lora-rank`` that takes ``rank``; ValueError if none does."""
+    for fitting in LORA_RANKS:
+        if fitting >= rank:
+            return fitting
+    raise ValueError(f"vLLM serves adapters up to rank {LORA_RANKS[-1]}, not {rank}")
+
+
+def is_cpu_build() -> bool:
+    """Whether the CPU build of vLLM is installed."""
+    return any(importlib.metadata.distributions(name="vllm-cpu"))
+
+
+def usable_cores() -> list[int]:
+    """Numbers of the cores that this process may use."""
+    if sys.platform == "linux":
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))

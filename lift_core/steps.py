@@ -1,0 +1,343 @@
+"""The steps of one run: claim → split → (generate ∥ train) → prove → activate.
+
+Airflow's tasks and ``lift run`` call these same methods. Every step may be killed and called
+again: what it had committed stays, what it had not is done anew, nothing is written twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from lift_core.errors import AlreadyDoneError, DocumentError, ProofError, QualityError
+from lift_core.log import logger_for
+from lift_core.records import (
+    AdapterRecord,
+    AdmittedJob,
+    Arrival,
+    Claim,
+    JudgedPair,
+    QAPair,
+    Recipe,
+    Segment,
+    Stage,
+)
+from lift_core.recipes import load_recipe
+from lift_core.registry import Registry
+from lift_core.settings import Settings, get_settings
+from lift_core.store import ObjectStore, layout
+
+SEGMENTS_PER_SHARD = 8
+"""A shard is committed after this many segments, or after ``SECONDS_PER_SHARD``."""
+SECONDS_PER_SHARD = 2.0
+READER_WAKE_SECONDS = 0.2
+RECIPE_TAG = "lift-recipe"
+
+
+class Steps:
+    """The steps over one registry, one object store and one set of settings."""
+
+    def __init__(self, registry: Registry, store: ObjectStore, settings: Settings) -> None:
+        self.registry = registry
+        self.store = store
+        self.settings = settings
+
+    @classmethod
+    def connect(cls, settings: Settings | None = None) -> Steps:
+        """Steps over the services that the settings name."""
+        settings = settings or get_settings()
+        return cls(Registry.from_settings(settings), ObjectStore.from_settings(settings), settings)
+
+    # --- arrival ------------------------------------------------------------------------
+
+    def dispatch(self) -> list[AdmittedJob]:
+        """List the inbox, record what is new, and admit what may start.
+
+        The listing is the truth: an event only says that it is worth looking.
+        """
+        bucket = self.settings.documents_bucket
+        arrivals = [found for found in self.store.list(bucket) if not found.key.endswith("/")]
+        self.registry.record_arrivals(arrivals, load_recipe(self.settings.recipe), self._recipe_for)
+        self.registry.mark_missing(bucket, {found.key for found in arrivals})
+        return self.registry.admit_jobs(self.settings.max_active_jobs)
+
+    def _recipe_for(self, arrival: Arrival) -> Recipe | None:
+        """The recipe that the object's tag names; None where it has no such tag."""
+        name = self.store.tags(arrival.bucket, arrival.key).get(RECIPE_TAG)
+        return load_recipe(name) if name else None
+
+    # --- one run ------------------------------------------------------------------------
+
+    def claim(self, run_id: str) -> Claim:
+        """Make the job this run's own, read the document, and settle which version it is.
+
+        Raises:
+            AlreadyDoneError: the job is done, belongs to another run, or its bytes are those
+                of an earlier version.
+            DocumentError: the object is no document that can be read.
+        """
+        from lift_core.documents import read_text
+
+        claim = self.registry.claim(run_id)
+        with self._stage(claim, "claim"):
+            limit = self.settings.max_document_bytes
+            if claim.size > limit:
+                raise DocumentError(
+                    f"'{claim.key}' has {claim.size:,} bytes; the limit is {limit:,} (LIFT_MAX_DOCUMENT_BYTES)"
+                )
+            data = self.store.get_bytes(claim.bucket, claim.key, if_match=claim.etag, max_bytes=limit)
+            self.registry.settle(claim.job_id, hashlib.sha256(data).hexdigest(), None)
+            title, text = read_text(data, claim.key)
+            self.registry.settle(claim.job_id, hashlib.sha256(data).hexdigest(), title)
+            self._put_json(layout.text_key(claim.job_id), {"title": title, "text": text})
+        logger_for(claim).info("claimed", title=title, characters=len(text), recipe=claim.recipe.digest[:8])
+        return claim.model_copy(update={"title": title})
+
+    def split(self, claim: Claim) -> int:
+        """Cut the text into segments and store them; returns how many there are."""
+        from lift_core.documents import split
+
+        with self._stage(claim, "split") as detail:
+            text = self._get_json(layout.text_key(claim.job_id))["text"]
+            segments = split(text, claim.recipe.segmentation)
+            self._put_json(
+                layout.segments_key(claim.job_id), [segment.model_dump(mode="json") for segment in segments]
+            )
+            detail["segments"] = len(segments)
+        logger_for(claim).info("split", segments=len(segments), grain=claim.recipe.segmentation.grain)
+        return len(segments)
+
+    def generate(self, claim: Claim, holder: str) -> dict[str, Any]:
+        """Write the pairs of every segment that has none yet, shard by shard, in order.
+
+        Raises:
+            QualityError: fewer pairs were kept than the recipe asks for.
+        """
+        from lift_core.stream import ShardWriter
+
+        lease = self.registry.acquire(claim.job_id, "generate", holder)
+        ended = self.registry.stream_end(claim.job_id)
+        if ended is not None and ended.state == "complete":
+            return {"pairs": ended.pair_count, "shards": ended.shard_count}
+        with self._stage(claim, "generate") as detail:
+            writer = ShardWriter(self.registry, self.store, lease, self.settings.work_bucket)
+            rejected = asyncio.run(self._generate(claim, writer))
+            kept = sum(shard.pair_count for shard in self.registry.shards(claim.job_id))
+            floor = claim.recipe.gate.min_pairs
+            detail.update(pairs=kept, rejected=rejected)
+            if kept < floor:
+                reason = f"only {kept} question-answer pairs passed the gate; the recipe asks for {floor}"
+                writer.fail(reason)
+                raise QualityError(f"{reason} (rejected: {rejected or 'none'})")
+            end = writer.complete()
+        return {"pairs": end.pair_count, "shards": end.shard_count, "rejected": rejected}
+
+    async def _generate(self, claim: Claim, writer: Any) -> dict[str, int]:
+        from lift_core.synthesis import normalised_question, write_pairs
+
+        log = logger_for(claim)
+        segments = [Segment.model_validate(s) for s in self._get_json(layout.segments_key(claim.job_id))]
+        text = self._get_json(layout.text_key(claim.job_id))["text"]
+        resume_at = writer.resume_at()
+        seen = {normalised_question(pair.question) for pair in self.committed_pairs(claim.job_id)}
+        log.info("generating", segments=len(segments), first_segment=resume_at, already_kept=len(seen))
+
+        rejected: dict[str, int] = {}
+        batch: list[JudgedPair] = []
+        first, committed_at = resume_at, time.monotonic()
+        async for segment, judged in write_pairs(
+            title=claim.title,
+            text=text,
+            segments=segments,
+            recipe=claim.recipe,
+            settings=self.settings,
+            first_segment=resume_at,
+            seen=seen,
+        ):
+            batch.extend(judged)
+            full = segment.number + 1 - first >= SEGMENTS_PER_SHARD
+            late = time.monotonic() - committed_at >= SECONDS_PER_SHARD
+            if full or late or segment.number == len(segments) - 1:
+                kept = [found.pair for found in batch if found.kept]
+                for found in batch:
+                    if found.reason is not None:
+                        rejected[found.reason] = rejected.get(found.reason, 0) + 1
+                writer.append(first, segment.number, kept)
+                log.info(
+                    "pairs",
+                    segments=f"{segment.number + 1}/{len(segments)}",
+                    kept=len(kept),
+                    rejected=len(batch) - len(kept),
+                )
+                batch, first, committed_at = [], segment.number + 1, time.monotonic()
+        return rejected
+
+    def train(
+        self, claim: Claim, holder: str, writer_gone: threading.Event | None = None
+    ) -> dict[str, Any]:
+        """Train the adapter from the stream while it is being written; store it as candidate.
+
+        ``writer_gone`` is set by a caller that knows that no more shards will come.
+        """
+        from lift_core.stream import ShardReader
+        from lift_core.training import sha256_files, train
+
+        lease = self.registry.acquire(claim.job_id, "train", holder)
+        existing = self.registry.adapter_of_job(claim.job_id)
+        if existing is not None:
+            return {"adapter": existing.name}
+        log = logger_for(claim)
+        with self._stage(claim, "train") as detail, tempfile.TemporaryDirectory(prefix="lift-train-") as scratch:
+            folder = Path(scratch)
+            reader = ShardReader(
+                self.registry,
+                self.store,
+                claim.job_id,
+                self.settings.work_bucket,
+                idle_seconds=self.settings.stream_idle_seconds,
+                poll_seconds=READER_WAKE_SECONDS,
+                writer_gone=writer_gone,
+            )
+            result = train(
+                reader,
+                recipe=claim.recipe,
+                title=claim.title,
+                base_path=self.base_path(claim.recipe),
+                out_dir=folder,
+                on_progress=_log_every(5.0, log),
+            )
+            files = sha256_files(folder)
+            prefix = layout.candidate_prefix(claim.job_id, lease.token)
+            for name in files:
+                self.store.put_file(self.settings.adapters_bucket, f"{prefix}{name}", folder / name)
+            scores = {"train_loss": result.final_loss, "train_seconds": result.seconds}
+            adapter = self.registry.register_candidate(lease, prefix, files, scores)
+            detail.update(pairs=result.pairs, steps=result.steps, loss=round(result.final_loss, 4))
+        log.info("trained", adapter=adapter.name, steps=result.steps, loss=round(result.final_loss, 4))
+        return {"adapter": adapter.name, "steps": result.steps, "pairs": result.pairs}
+
+    def prove(self, claim: Claim, holder: str) -> dict[str, float]:
+        """Show that the adapter loads, changes the output and beats the base on held-out pairs.
+
+        Raises:
+            ProofError: it does not; the adapter is rejected and never served.
+        """
+        from lift_core.evaluation import prove
+
+        self.registry.acquire(claim.job_id, "prove", holder)
+        adapter = self._adapter(claim)
+        with self._stage(claim, "prove") as detail, tempfile.TemporaryDirectory(prefix="lift-prove-") as scratch:
+            folder = Path(scratch)
+            for name in adapter.files:
+                self.store.get_file(self.settings.adapters_bucket, f"{adapter.prefix}{name}", folder / name)
+            pairs = list(self.committed_pairs(claim.job_id))
+            try:
+                scores = prove(
+                    adapter_dir=folder,
+                    base_path=self.base_path(claim.recipe),
+                    recipe=claim.recipe,
+                    title=claim.title,
+                    pairs=pairs,
+                    expected_files=adapter.files,
+                )
+                self.registry.add_scores(adapter.name, scores)
+                if claim.recipe.proof.served:
+                    self._prove_served(claim, adapter, pairs)
+            except ProofError as error:
+                self.registry.reject(adapter.name, str(error))
+                raise
+            detail.update({name: round(value, 4) for name, value in scores.items()})
+        logger_for(claim, adapter=adapter.name).info("proven", **detail)
+        return scores
+
+    def _prove_served(self, claim: Claim, adapter: AdapterRecord, pairs: list[QAPair]) -> None:
+        """The server that will answer must hold the adapter, not serve the base in its name.
+
+        vLLM serves the base model silently when tensor names do not match (vllm #34186, #48019).
+        """
+        from lift_core.prompting import messages
+        from lift_core.serving import ServingClient
+
+        client = ServingClient(self.settings)
+        client.ensure_loaded(adapter, self.store)
+        probes = [messages(claim.recipe.training, claim.title, pair.question) for pair in pairs[:3]]
+        if not any(client.differs_from_base(adapter.name, claim.recipe.base_model, probe) for probe in probes):
+            client.unload(adapter.name)
+            raise ProofError(
+                f"the serving engine answers as the base model under the name '{adapter.name}': "
+                "it did not apply the adapter"
+            )
+
+    def activate(self, claim: Claim) -> str:
+        """Let the adapter serve, move the document's aliases to it, end the job."""
+        adapter = self._adapter(claim)
+        with self._stage(claim, "activate"):
+            active = self.registry.activate(adapter.name)
+        logger_for(claim, adapter=active.name).info("active", aliases=list(active.aliases))
+        return active.name
+
+    def fail(self, run_id: str, reason: str, permanent: bool) -> None:
+        """End the job of this run with a reason that a person understands."""
+        self.registry.fail_job(self.registry.job_of_run(run_id), reason, permanent)
+
+    # --- shared -------------------------------------------------------------------------
+
+    def committed_pairs(self, job_id: int) -> Iterator[QAPair]:
+        """The pairs in the manifest so far, in document order; does not wait for more."""
+        from lift_core.stream import read_shard
+
+        for shard in self.registry.shards(job_id):
+            yield from read_shard(self.store, self.settings.work_bucket, shard)
+
+    def base_path(self, recipe: Recipe) -> Path | str:
+        """The base model's folder under ``LIFT_MODELS_DIR``, or its name on the hub."""
+        local = self.settings.models / recipe.base_model
+        return local if local.is_dir() else recipe.base_model
+
+    def _adapter(self, claim: Claim) -> AdapterRecord:
+        adapter = self.registry.adapter_of_job(claim.job_id)
+        if adapter is None:
+            raise AlreadyDoneError(f"run {claim.run_id} has no adapter: its training did not finish")
+        return adapter
+
+    @contextmanager
+    def _stage(self, claim: Claim, stage: Stage) -> Iterator[dict[str, Any]]:
+        """Record when a stage starts and, if it gets there, when it ended and with what."""
+        detail: dict[str, Any] = {}
+        self.registry.stage_started(claim.job_id, stage)
+        yield detail
+        self.registry.stage_ended(claim.job_id, stage, detail)
+
+    def _put_json(self, key: str, body: Any) -> None:
+        data = json.dumps(body, ensure_ascii=False).encode()
+        self.store.put_bytes(self.settings.work_bucket, key, data, content_type="application/json")
+
+    def _get_json(self, key: str) -> Any:
+        return json.loads(self.store.get_bytes(self.settings.work_bucket, key))
+
+
+def _log_every(seconds: float, log: Any) -> Callable[[Any], None]:
+    """A progress callback that writes a line at most every ``seconds``."""
+    last = time.monotonic()
+
+    def on_progress(progress: Any) -> None:
+        nonlocal last
+        if time.monotonic() - last >= seconds:
+            last = time.monotonic()
+            log.info(
+                "training",
+                epoch=progress.epoch,
+                step=progress.step,
+                loss=round(progress.loss, 4),
+                tokens_per_second=round(progress.tokens_per_second),
+            )
+
+    return on_progress

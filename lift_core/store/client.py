@@ -1,0 +1,174 @@
+"""One object store, through the `minio` SDK: MinIO, SeaweedFS, S3 and whatever speaks it."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from minio import Minio
+from minio.commonconfig import Tags
+from minio.error import MinioException, S3Error
+from urllib3.exceptions import HTTPError
+
+from lift_core.errors import LiftError, NotFoundError, ObjectChangedError, ServiceUnavailableError
+from lift_core.records import Arrival
+from lift_core.settings import Settings
+
+_MISSING = {"NoSuchKey", "NoSuchBucket", "NoSuchObject", "NoSuchVersion"}
+_BUSY = {"SlowDown", "InternalError", "ServiceUnavailable", "RequestTimeout"}
+_CHUNK_BYTES = 1 << 20
+
+
+class ListeningUnsupportedError(LiftError):
+    """The server offers no bucket notifications over HTTP (a MinIO extension): list instead."""
+
+
+class ObjectStore:
+    """Puts, gets and lists objects; errors name the bucket, the key and the endpoint."""
+
+    def __init__(self, client: Minio, endpoint: str, buckets: tuple[str, ...] = ()) -> None:
+        self._client = client
+        self._endpoint = endpoint
+        self._buckets = buckets
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> ObjectStore:
+        """The store that ``LIFT_S3_*`` names.
+
+        Raises:
+            ServiceUnavailableError: no store is named.
+        """
+        if not settings.s3_endpoint:
+            raise ServiceUnavailableError("no object store is named: run `lift up`, or set LIFT_S3_ENDPOINT")
+        client = Minio(
+            settings.s3_endpoint,
+            access_key=settings.s3_access_key.get_secret_value() or None,
+            secret_key=settings.s3_secret_key.get_secret_value() or None,
+            secure=settings.s3_secure,
+            region=settings.s3_region,
+        )
+        buckets = (settings.documents_bucket, settings.work_bucket, settings.adapters_bucket)
+        return cls(client, settings.s3_endpoint, buckets)
+
+    def ensure_buckets(self) -> None:
+        """Create the inbox, work and adapters buckets where they are missing."""
+        for bucket in self._buckets:
+            with self._errors(bucket):
+                if not self._client.bucket_exists(bucket):
+                    self._client.make_bucket(bucket)
+
+    def put_bytes(
+        self, bucket: str, key: str, data: bytes, content_type: str = "application/octet-stream"
+    ) -> str:
+        """Put bytes; returns the ETag."""
+        with self._errors(bucket, key):
+            done = self._client.put_object(bucket, key, io.BytesIO(data), len(data), content_type=content_type)
+        return str(done.etag).strip('"')
+
+    def put_file(self, bucket: str, key: str, path: Path, tags: Mapping[str, str] | None = None) -> str:
+        """Put a file, in parts where it is large; returns the ETag."""
+        with self._errors(bucket, key):
+            done = self._client.fput_object(bucket, key, str(path), tags=_as_tags(tags))
+        return str(done.etag).strip('"')
+
+    def get_bytes(
+        self, bucket: str, key: str, if_match: str | None = None, max_bytes: int | None = None
+    ) -> bytes:
+        """The object's bytes, at most ``max_bytes`` + 1 of them (so that a caller sees an excess).
+
+        Raises:
+            NotFoundError: it is not there.
+            ObjectChangedError: its ETag is no longer ``if_match``.
+        """
+        headers = {"If-Match": f'"{if_match}"'} if if_match else None
+        with self._errors(bucket, key):
+            response = self._client.get_object(bucket, key, request_headers=headers)
+            try:
+                return response.read(None if max_bytes is None else max_bytes + 1)
+            finally:
+                response.close()
+                response.release_conn()
+
+    def get_file(self, bucket: str, key: str, path: Path) -> None:
+        """Download an object to ``path``."""
+        with self._errors(bucket, key):
+            self._client.fget_object(bucket, key, str(path))
+
+    def list(self, bucket: str, prefix: str = "") -> Iterator[Arrival]:
+        """Every object under a prefix."""
+        with self._errors(bucket):
+            for found in self._client.list_objects(bucket, prefix=prefix, recursive=True):
+                if not found.is_dir:
+                    yield _arrival(bucket, found)
+
+    def stat(self, bucket: str, key: str) -> Arrival:
+        """One object's ETag, size and time."""
+        with self._errors(bucket, key):
+            return _arrival(bucket, self._client.stat_object(bucket, key))
+
+    def tags(self, bucket: str, key: str) -> dict[str, str]:
+        """The object's tags; empty where it has none."""
+        with self._errors(bucket, key):
+            return dict(self._client.get_object_tags(bucket, key) or {})
+
+    def remove(self, bucket: str, key: str) -> None:
+        """Remove an object; nothing happens where it is not there."""
+        with self._errors(bucket, key):
+            self._client.remove_object(bucket, key)
+
+    def listen(self, bucket: str) -> Iterator[str]:
+        """Keys of created and removed objects as the server tells of them; blocks.
+
+        Raises:
+            ListeningUnsupportedError: the server does not offer it.
+        """
+        with self._errors(bucket):
+            events = ("s3:ObjectCreated:*", "s3:ObjectRemoved:*")
+            with self._client.listen_bucket_notification(bucket, events=events) as notifications:
+                for notification in notifications:
+                    for record in notification.get("Records", []):
+                        yield record["s3"]["object"]["key"]
+
+    @contextmanager
+    def _errors(self, bucket: str, key: str = "") -> Iterator[None]:
+        """Turn the SDK's errors into ours."""
+        where = f"s3://{bucket}/{key}" if key else f"bucket '{bucket}'"
+        try:
+            yield
+        except S3Error as error:
+            if error.code in _MISSING:
+                raise NotFoundError(f"{where} does not exist") from error
+            if error.code == "PreconditionFailed":
+                raise ObjectChangedError(f"{where} was replaced while it was being read") from error
+            if error.code == "NotImplemented":
+                raise ListeningUnsupportedError(f"{self._endpoint} does not offer this for {where}") from error
+            if error.code in _BUSY:
+                raise ServiceUnavailableError(f"{self._endpoint} cannot serve {where} now: {error.code}") from error
+            raise LiftError(f"{self._endpoint} refuses {where}: {error.code}: {error.message}") from error
+        except (HTTPError, OSError, MinioException) as error:
+            raise ServiceUnavailableError(
+                f"the object store at {self._endpoint} does not answer ({type(error).__name__}) for {where}: "
+                "is it up? see `lift status`, or check LIFT_S3_ENDPOINT"
+            ) from error
+
+
+def _arrival(bucket: str, found: Any) -> Arrival:
+    return Arrival(
+        bucket=bucket,
+        key=found.object_name,
+        etag=str(found.etag or "").strip('"'),
+        size=int(found.size or 0),
+        arrived_at=found.last_modified or datetime.now(UTC),
+    )
+
+
+def _as_tags(values: Mapping[str, str] | None) -> Tags | None:
+    if not values:
+        return None
+    tags = Tags.new_object_tags()
+    tags.update(values)
+    return tags

@@ -1,0 +1,69 @@
+"""The writing side: shard to the object store first, then its row, in document order."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+from lift_core.records import Lease, QAPair, Shard, StreamEnd
+from lift_core.store import layout
+from lift_core.stream.manifest import Manifest, ShardStore, checksum
+
+
+class ShardWriter:
+    """Appends shards of one job under one lease. Killed at any moment, the next attempt goes on
+    at ``resume_at``: an object without a row is not part of the stream.
+    """
+
+    def __init__(self, manifest: Manifest, store: ShardStore, lease: Lease, bucket: str) -> None:
+        self._manifest = manifest
+        self._store = store
+        self._lease = lease
+        self._bucket = bucket
+        self._next = len(manifest.shards(lease.job_id))
+
+    def resume_at(self) -> int:
+        """Number of the first segment that no shard covers yet."""
+        shards = self._manifest.shards(self._lease.job_id)
+        return shards[-1].last_segment + 1 if shards else 0
+
+    def append(self, first_segment: int, last_segment: int, pairs: Sequence[QAPair]) -> Shard:
+        """Commit the pairs of the segments ``first_segment``..``last_segment``.
+
+        Raises:
+            FencedError: a newer attempt writes this stream; nothing was committed.
+        """
+        data = "".join(pair.model_dump_json() + "\n" for pair in pairs).encode()
+        key = layout.shard_key(self._lease.job_id, self._lease.token, self._next)
+        shard = Shard(
+            number=self._next,
+            key=key,
+            sha256=hashlib.sha256(data).hexdigest(),
+            first_segment=first_segment,
+            last_segment=last_segment,
+            pair_count=len(pairs),
+        )
+        self._store.put_bytes(self._bucket, key, data, content_type="application/jsonl")
+        self._manifest.append_shard(self._lease, shard)
+        self._next += 1
+        return shard
+
+    def complete(self) -> StreamEnd:
+        """Say that the stream is whole."""
+        return self._end("complete", None)
+
+    def fail(self, reason: str) -> StreamEnd:
+        """Say that the stream ends here, and why; whoever reads it gets that reason."""
+        return self._end("failed", reason)
+
+    def _end(self, state: str, reason: str | None) -> StreamEnd:
+        shards = self._manifest.shards(self._lease.job_id)
+        end = StreamEnd(
+            state="complete" if state == "complete" else "failed",
+            shard_count=len(shards),
+            pair_count=sum(shard.pair_count for shard in shards),
+            checksum=checksum(shards),
+            reason=reason,
+        )
+        self._manifest.end_stream(self._lease, end)
+        return end
