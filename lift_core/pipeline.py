@@ -66,7 +66,7 @@ def _generate_beside_train(steps: Steps, claim: Claim, holder: str) -> None:
     writer_gone = threading.Event()
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="generate") as pool:
         generating = pool.submit(steps.generate, claim, holder)
-        generating.add_done_callback(lambda done: done.exception() and writer_gone.set())
+        generating.add_done_callback(lambda done: writer_gone.set() if done.exception() else None)
         try:
             steps.train(claim, holder, writer_gone)
         except LiftError:

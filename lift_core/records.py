@@ -234,6 +234,8 @@ class StreamEnd(Record):
 
 
 class StageTime(Record):
+    """When a stage of a job began and ended, and what came of it."""
+
     stage: Stage
     started_at: datetime
     ended_at: datetime | None

@@ -63,6 +63,7 @@ class Settings(BaseSettings):
 
     @property
     def models(self) -> Path:
+        """Folder of the base models."""
         return self.models_dir or self.home / "models"
 
     @property
@@ -74,4 +75,4 @@ class Settings(BaseSettings):
 @lru_cache(maxsize=1)
 def get_settings() -> Settings:
     """The settings of this process, read once. Tests call ``get_settings.cache_clear()``."""
-    return Settings(_env_file=lift_home() / "stack.env")  # type: ignore[call-arg]
+    return Settings(_env_file=lift_home() / "stack.env")

@@ -19,6 +19,7 @@ from typing import Any
 
 from lift_core.errors import AlreadyDoneError, DocumentError, ProofError, QualityError
 from lift_core.log import logger_for
+from lift_core.recipes import load_recipe
 from lift_core.records import (
     AdapterRecord,
     AdmittedJob,
@@ -30,7 +31,6 @@ from lift_core.records import (
     Segment,
     Stage,
 )
-from lift_core.recipes import load_recipe
 from lift_core.registry import Registry
 from lift_core.settings import Settings, get_settings
 from lift_core.store import ObjectStore, layout
@@ -91,7 +91,8 @@ class Steps:
             limit = self.settings.max_document_bytes
             if claim.size > limit:
                 raise DocumentError(
-                    f"'{claim.key}' has {claim.size:,} bytes; the limit is {limit:,} (LIFT_MAX_DOCUMENT_BYTES)"
+                    f"'{claim.key}' has {claim.size:,} bytes; the limit is {limit:,} "
+                    "(LIFT_MAX_DOCUMENT_BYTES)"
                 )
             data = self.store.get_bytes(claim.bucket, claim.key, if_match=claim.etag, max_bytes=limit)
             self.registry.settle(claim.job_id, hashlib.sha256(data).hexdigest(), None)
@@ -180,9 +181,7 @@ class Steps:
                 batch, first, committed_at = [], segment.number + 1, time.monotonic()
         return rejected
 
-    def train(
-        self, claim: Claim, holder: str, writer_gone: threading.Event | None = None
-    ) -> dict[str, Any]:
+    def train(self, claim: Claim, holder: str, writer_gone: threading.Event | None = None) -> dict[str, Any]:
         """Train the adapter from the stream while it is being written; store it as candidate.
 
         ``writer_gone`` is set by a caller that knows that no more shards will come.
@@ -195,7 +194,10 @@ class Steps:
         if existing is not None:
             return {"adapter": existing.name}
         log = logger_for(claim)
-        with self._stage(claim, "train") as detail, tempfile.TemporaryDirectory(prefix="lift-train-") as scratch:
+        with (
+            self._stage(claim, "train") as detail,
+            tempfile.TemporaryDirectory(prefix="lift-train-") as scratch,
+        ):
             folder = Path(scratch)
             reader = ShardReader(
                 self.registry,
@@ -230,11 +232,14 @@ class Steps:
         Raises:
             ProofError: it does not; the adapter is rejected and never served.
         """
-        from lift_core.evaluation import prove
+        from lift_core.evaluation.proof import prove
 
         self.registry.acquire(claim.job_id, "prove", holder)
         adapter = self._adapter(claim)
-        with self._stage(claim, "prove") as detail, tempfile.TemporaryDirectory(prefix="lift-prove-") as scratch:
+        with (
+            self._stage(claim, "prove") as detail,
+            tempfile.TemporaryDirectory(prefix="lift-prove-") as scratch,
+        ):
             folder = Path(scratch)
             for name in adapter.files:
                 self.store.get_file(self.settings.adapters_bucket, f"{adapter.prefix}{name}", folder / name)
@@ -269,7 +274,9 @@ class Steps:
         client = ServingClient(self.settings)
         client.ensure_loaded(adapter, self.store)
         probes = [messages(claim.recipe.training, claim.title, pair.question) for pair in pairs[:3]]
-        if not any(client.differs_from_base(adapter.name, claim.recipe.base_model, probe) for probe in probes):
+        if not any(
+            client.differs_from_base(adapter.name, claim.recipe.base_model, probe) for probe in probes
+        ):
             client.unload(adapter.name)
             raise ProofError(
                 f"the serving engine answers as the base model under the name '{adapter.name}': "

@@ -68,7 +68,12 @@ def ask(
             except (json.JSONDecodeError, KeyError, TypeError) as error:
                 raise LiftError(f"{questions}:{number} is not a question: {error!r}") from error
             answer = asker.ask(text)
-            row = {"id": item.get("id"), "question": text, "answer": answer.text, "adapter": asker.adapter.name}
+            row = {
+                "id": item.get("id"),
+                "question": text,
+                "answer": answer.text,
+                "adapter": asker.adapter.name,
+            }
             if with_base:
                 row["base_answer"] = asker.ask(text, base=True).text
             if item.get("answers"):

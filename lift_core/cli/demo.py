@@ -61,7 +61,9 @@ def demo(document: Path | None) -> None:
 
 def sample() -> Path:
     """The document in ``examples/`` that has the most questions beside it."""
-    candidates = sorted(EXAMPLES.glob("*.questions.jsonl"), key=lambda p: -len(p.read_text("utf-8").splitlines()))
+    candidates = sorted(
+        EXAMPLES.glob("*.questions.jsonl"), key=lambda p: -len(p.read_text("utf-8").splitlines())
+    )
     for questions in candidates:
         stem = questions.name.removesuffix(".questions.jsonl")
         for suffix in (".md", ".txt"):
@@ -107,7 +109,10 @@ def print_answers(rows: list[dict[str, Any]]) -> None:
     """The table of answers, and the closed-book F1 of both."""
     print_table(
         ("question", "expected", "base model", "adapter", "F1"),
-        [(r["question"], r["expected"], _short(r["base"]), _short(r["answer"]), f"{r['f1']:.2f}") for r in rows],
+        [
+            (r["question"], r["expected"], _short(r["base"]), _short(r["answer"]), f"{r['f1']:.2f}")
+            for r in rows
+        ],
         title="Closed-book answers: the query alone, no document in the context",
     )
     base = sum(r["base_f1"] for r in rows) / len(rows)

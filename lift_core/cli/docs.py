@@ -33,7 +33,9 @@ def docs() -> None:
 
 
 @docs.command()
-@click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument(
+    "files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path)
+)
 @click.option("--prefix", default="", help="Put the files under this prefix of the bucket.")
 @click.option("--recipe", help="Name of a shipped recipe, set as the object tag lift-recipe.")
 @click.option("--wait", is_flag=True, help="Wait until each is ready or has failed.")
@@ -52,7 +54,9 @@ def put(files: tuple[Path, ...], prefix: str, recipe: str | None, wait: bool, as
         steps.store.put_file(bucket, key, path, tags={"lift-recipe": recipe} if recipe else None)
     documents = wait_for_documents(steps.registry, bucket, keys, quiet=as_json) if wait else []
     if as_json:
-        print_json([as_row(found) for found in documents] if wait else [{"bucket": bucket, "key": k} for k in keys])
+        print_json(
+            [as_row(found) for found in documents] if wait else [{"bucket": bucket, "key": k} for k in keys]
+        )
     elif not wait:
         click.echo(f"{len(keys)} put into {bucket}; follow with: lift docs ls")
     if any(found.state == "failed" for found in documents):

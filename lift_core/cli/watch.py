@@ -48,7 +48,9 @@ def wait_for_documents(
             time.sleep(POLL_SECONDS)
     for found in states.values():
         if not quiet:
-            click.echo(f"{found.key}: {found.state}" + (f" ({found.reason})" if found.reason else ""), err=True)
+            click.echo(
+                f"{found.key}: {found.state}" + (f" ({found.reason})" if found.reason else ""), err=True
+            )
     return [states[key] for key in keys]
 
 

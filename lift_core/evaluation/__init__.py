@@ -1,14 +1,5 @@
-"""Proving adapters, and scoring answers."""
+"""Proving adapters, and scoring answers. The proof, which needs torch, is in ``evaluation.proof``."""
 
 from lift_core.evaluation.scoring import f1
 
-__all__ = ["f1", "prove"]
-
-
-def __getattr__(name: str) -> object:
-    """Load the proof, and torch with it, only when it is asked for: scoring needs neither."""
-    if name == "prove":
-        from lift_core.evaluation.proof import prove
-
-        return prove
-    raise AttributeError(name)
+__all__ = ["f1"]

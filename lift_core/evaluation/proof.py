@@ -111,7 +111,9 @@ def _mean_nll(model: Any, tokenizer: Any, recipe: Recipe, title: str, pairs: Seq
         with torch.no_grad():
             logits = model(input_ids=ids.to(model.device), attention_mask=attend.to(model.device)).logits
         wanted = labels[:, 1:].to(model.device)
-        loss = F.cross_entropy(logits[:, :-1].float().transpose(1, 2), wanted, ignore_index=-100, reduction="sum")
+        loss = F.cross_entropy(
+            logits[:, :-1].float().transpose(1, 2), wanted, ignore_index=-100, reduction="sum"
+        )
         total += loss.item()
         count += int((wanted != -100).sum())
     return total / count

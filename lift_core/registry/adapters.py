@@ -43,10 +43,12 @@ class Adapters(Database):
                 job = one(
                     connection,
                     """
-                    UPDATE documents d SET adapter_count = adapter_count + 1 FROM jobs j, versions v, recipes r
+                    UPDATE documents d SET adapter_count = adapter_count + 1
+                    FROM jobs j, versions v, recipes r
                     WHERE j.id = :job AND v.id = j.version_id AND d.id = v.document_id
                       AND r.digest = j.recipe_digest AND j.state = 'running'
-                    RETURNING d.id AS document_id, d.slug, d.adapter_count, v.id AS version_id, r.digest, r.body
+                    RETURNING d.id AS document_id, d.slug, d.adapter_count, v.id AS version_id,
+                              r.digest, r.body
                     """,
                     job=lease.job_id,
                 )
@@ -55,13 +57,22 @@ class Adapters(Database):
                 recipe = Recipe.model_validate(job.body)
                 name = f"{job.slug}-v{job.adapter_count}"
                 connection.execute(
-                    text("INSERT INTO adapters (name, document_id, version_id, job_id, recipe_digest, "
-                         "base_model, base_revision, prefix, files, scores) VALUES (:name, :d, :v, :job, "
-                         ":recipe, :base, :revision, :prefix, :files, :scores)"),
+                    text(
+                        "INSERT INTO adapters (name, document_id, version_id, job_id, recipe_digest, "
+                        "base_model, base_revision, prefix, files, scores) VALUES (:name, :d, :v, :job, "
+                        ":recipe, :base, :revision, :prefix, :files, :scores)"
+                    ),
                     {
-                        "name": name, "d": job.document_id, "v": job.version_id, "job": lease.job_id,
-                        "recipe": job.digest, "base": recipe.base_model, "revision": recipe.base_revision,
-                        "prefix": prefix, "files": json.dumps(dict(files)), "scores": json.dumps(dict(scores)),
+                        "name": name,
+                        "d": job.document_id,
+                        "v": job.version_id,
+                        "job": lease.job_id,
+                        "recipe": job.digest,
+                        "base": recipe.base_model,
+                        "revision": recipe.base_revision,
+                        "prefix": prefix,
+                        "files": json.dumps(dict(files)),
+                        "scores": json.dumps(dict(scores)),
                     },
                 )
                 event(connection, "adapter.candidate", name, job=lease.job_id)
@@ -99,7 +110,8 @@ class Adapters(Database):
                     connection,
                     "SELECT 1 FROM adapters WHERE document_id = :d AND state = 'active' AND version_id > "
                     "(SELECT version_id FROM adapters WHERE id = :a)",
-                    d=found.document_id, a=found.id,
+                    d=found.document_id,
+                    a=found.id,
                 )
                 if newer and found.version_state != "current":
                     connection.execute(
@@ -149,7 +161,8 @@ class Adapters(Database):
         with self.transaction() as connection:
             found = one(
                 connection,
-                f"""{_SELECT} WHERE a.name = :name
+                _SELECT
+                + """ WHERE a.name = :name
                     OR a.id = (SELECT adapter_id FROM aliases WHERE name = :name)
                     OR (d.key = :name AND a.state = 'active') ORDER BY a.state = 'active' DESC LIMIT 1""",
                 name=name,

@@ -48,9 +48,9 @@ class Arrivals(Database):
                 """,
                 {"bucket": bucket, "present": list(present)},
             )
-            for version_id, slug, number in gone:
-                event(connection, "version.removed", slug, version=number)
-                _cancel_queued(connection, version_id, "the object was removed from the bucket")
+            for row in gone:
+                event(connection, "version.removed", row.slug, version=row.number)
+                _cancel_queued(connection, row.id, "the object was removed from the bucket")
             return len(gone)
 
     def settle(self, job_id: int, sha256: str, title: str | None) -> None:
@@ -75,7 +75,9 @@ class Arrivals(Database):
             twin = one(
                 connection,
                 "SELECT id, number FROM versions WHERE document_id = :d AND sha256 = :sha AND id <> :v",
-                d=found.document_id, sha=sha256, v=found.id,
+                d=found.document_id,
+                sha=sha256,
+                v=found.id,
             )
             if twin is None:
                 connection.execute(
@@ -89,8 +91,10 @@ class Arrivals(Database):
                 return
             reason = f"the same bytes as version {twin.number}"
             connection.execute(
-                text("UPDATE jobs SET state = 'cancelled', reason = :why, finished_at = clock_timestamp() "
-                     "WHERE id = :job"),
+                text(
+                    "UPDATE jobs SET state = 'cancelled', reason = :why, finished_at = clock_timestamp() "
+                    "WHERE id = :job"
+                ),
                 {"why": reason, "job": job_id},
             )
             connection.execute(text("UPDATE versions SET state = 'removed' WHERE id = :v"), {"v": found.id})
@@ -116,12 +120,15 @@ class Arrivals(Database):
                 JOIN jobs j ON j.version_id = v.id JOIN recipes r ON r.digest = j.recipe_digest
                 WHERE d.bucket = :bucket AND d.key = :key ORDER BY v.number DESC, j.id DESC LIMIT 1
                 """,
-                bucket=bucket, key=key,
+                bucket=bucket,
+                key=key,
             )
             if found is None:
                 raise NotFoundError(f"there is no document '{key}' in {bucket}")
             recipe = Recipe.model_validate(found.body)
-            return _queue(connection, found.version_id, found.slug, found.number, recipe, found.generation + 1)
+            return _queue(
+                connection, found.version_id, found.slug, found.number, recipe, found.generation + 1
+            )
 
     def newest_job(self, bucket: str, key: str, recipe_digest: str) -> AdmittedJob:
         """The newest job of an object's current version under a recipe."""
@@ -131,10 +138,13 @@ class Arrivals(Database):
                 """
                 SELECT j.id, j.run_id FROM jobs j JOIN versions v ON v.id = j.version_id
                 JOIN documents d ON d.id = v.document_id
-                WHERE d.bucket = :bucket AND d.key = :key AND v.state = 'current' AND j.recipe_digest = :recipe
+                WHERE d.bucket = :bucket AND d.key = :key AND v.state = 'current'
+                  AND j.recipe_digest = :recipe
                 ORDER BY j.generation DESC LIMIT 1
                 """,
-                bucket=bucket, key=key, recipe=recipe_digest,
+                bucket=bucket,
+                key=key,
+                recipe=recipe_digest,
             )
         if found is None:
             raise NotFoundError(f"there is no job for '{key}' in {bucket} under this recipe")
@@ -162,7 +172,8 @@ class Arrivals(Database):
             SELECT v.id, v.number, v.state FROM arrivals a JOIN versions v ON v.id = a.version_id
             WHERE a.document_id = :d AND a.etag = :etag
             """,
-            d=document_id, etag=found.etag,
+            d=document_id,
+            etag=found.etag,
         )
         if version is not None:
             # A revert: these bytes were here before. What was made of them serves again.
@@ -182,7 +193,10 @@ class Arrivals(Database):
                 SELECT :d, coalesce(max(number), 0) + 1, :etag, :size, 'superseded', :at
                 FROM versions WHERE document_id = :d RETURNING id, number
                 """,
-                d=document_id, etag=found.etag, size=found.size, at=found.arrived_at,
+                d=document_id,
+                etag=found.etag,
+                size=found.size,
+                at=found.arrived_at,
             )
             if made is None:
                 raise RuntimeError("INSERT … RETURNING gave no row")
@@ -196,13 +210,15 @@ class Arrivals(Database):
         there = one(
             connection,
             "SELECT id FROM jobs WHERE version_id = :v AND recipe_digest = :r AND state <> 'cancelled'",
-            v=version_id, r=recipe.digest,
+            v=version_id,
+            r=recipe.digest,
         )
         if there is None:
             last = one(
                 connection,
                 "SELECT coalesce(max(generation), 0) FROM jobs WHERE version_id = :v AND recipe_digest = :r",
-                v=version_id, r=recipe.digest,
+                v=version_id,
+                r=recipe.digest,
             )
             _queue(connection, version_id, slug, number, recipe, int(last[0] if last else 0) + 1)
         return new
@@ -217,7 +233,9 @@ def _document(connection: Connection, found: Arrival) -> tuple[int, str]:
         connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('slug:' || :base))"), {"base": base})
         taken = {
             r.slug
-            for r in rows(connection, "SELECT slug FROM documents WHERE slug LIKE :like", {"like": f"{base}%"})
+            for r in rows(
+                connection, "SELECT slug FROM documents WHERE slug LIKE :like", {"like": f"{base}%"}
+            )
         }
         slug, count = base, 1
         while slug in taken:
@@ -226,7 +244,9 @@ def _document(connection: Connection, found: Arrival) -> tuple[int, str]:
         row = one(
             connection,
             "INSERT INTO documents (bucket, key, slug) VALUES (:bucket, :key, :slug) RETURNING id, slug",
-            bucket=found.bucket, key=found.key, slug=slug,
+            bucket=found.bucket,
+            key=found.key,
+            slug=slug,
         )
     if row is None:
         raise RuntimeError("INSERT … RETURNING gave no row")
@@ -240,15 +260,17 @@ def _make_current(connection: Connection, document_id: int, version_id: int) -> 
         "RETURNING id",
         {"d": document_id, "v": version_id},
     )
-    for (other,) in others:
-        _cancel_queued(connection, other, "a newer version arrived")
+    for row in others:
+        _cancel_queued(connection, row.id, "a newer version arrived")
     connection.execute(text("UPDATE versions SET state = 'current' WHERE id = :v"), {"v": version_id})
 
 
 def _cancel_queued(connection: Connection, version_id: int, reason: str) -> None:
     connection.execute(
-        text("UPDATE jobs SET state = 'cancelled', reason = :why, finished_at = clock_timestamp() "
-             "WHERE version_id = :v AND state = 'queued'"),
+        text(
+            "UPDATE jobs SET state = 'cancelled', reason = :why, finished_at = clock_timestamp() "
+            "WHERE version_id = :v AND state = 'queued'"
+        ),
         {"why": reason, "v": version_id},
     )
 
@@ -273,8 +295,10 @@ def move_aliases(connection: Connection, document_id: int, slug: str, adapter_id
     )
     for alias in (slug, f"{slug}@champion"):
         connection.execute(
-            text("INSERT INTO aliases (name, adapter_id) VALUES (:alias, :a) ON CONFLICT (name) "
-                 "DO UPDATE SET adapter_id = excluded.adapter_id, moved_at = clock_timestamp()"),
+            text(
+                "INSERT INTO aliases (name, adapter_id) VALUES (:alias, :a) ON CONFLICT (name) "
+                "DO UPDATE SET adapter_id = excluded.adapter_id, moved_at = clock_timestamp()"
+            ),
             {"alias": alias, "a": adapter_id},
         )
         event(connection, "alias.moved", alias, adapter=name)
@@ -284,8 +308,8 @@ def move_aliases(connection: Connection, document_id: int, slug: str, adapter_id
         "AND NOT EXISTS (SELECT 1 FROM aliases WHERE adapter_id = adapters.id) RETURNING name",
         {"d": document_id, "a": adapter_id},
     )
-    for (older_name,) in older:
-        event(connection, "adapter.superseded", older_name, by=name)
+    for row in older:
+        event(connection, "adapter.superseded", row.name, by=name)
 
 
 def _queue(

@@ -48,17 +48,19 @@ class Jobs(Database):
                 """,
                 {"limit": limit},
             )
-            for _, run_id in admitted:
-                event(connection, "job.admitted", run_id)
-        found = sorted([*offered, *admitted])
+            for row in admitted:
+                event(connection, "job.admitted", row.run_id)
+        found = sorted((row.id, row.run_id) for row in [*offered, *admitted])
         return [AdmittedJob(job_id=job_id, run_id=run_id) for job_id, run_id in found]
 
     def admit_job(self, job_id: int) -> None:
         """Admit one job, whatever else is under way; nothing happens where it is admitted already."""
         with self.transaction() as connection:
             connection.execute(
-                text("UPDATE jobs SET state = 'admitted', admitted_at = clock_timestamp() "
-                     "WHERE id = :job AND state = 'queued'"),
+                text(
+                    "UPDATE jobs SET state = 'admitted', admitted_at = clock_timestamp() "
+                    "WHERE id = :job AND state = 'queued'"
+                ),
                 {"job": job_id},
             )
 
@@ -94,18 +96,23 @@ class Jobs(Database):
             if found.state not in _STARTABLE:
                 raise AlreadyDoneError(f"run {run_id}: the job is {found.state}" + _because(found.reason))
             if found.version_state != "current":
-                why = "a newer version arrived" if found.version_state == "superseded" else "the object is gone"
+                why = (
+                    "a newer version arrived" if found.version_state == "superseded" else "the object is gone"
+                )
                 _finish(connection, found.id, "cancelled", why)
                 event(connection, "job.cancelled", run_id, reason=why)
             elif found.state != "running":
                 connection.execute(
-                    text("UPDATE jobs SET state = 'running', reason = NULL, permanent = false, "
-                         "finished_at = NULL WHERE id = :job"),
+                    text(
+                        "UPDATE jobs SET state = 'running', reason = NULL, permanent = false, "
+                        "finished_at = NULL WHERE id = :job"
+                    ),
                     {"job": found.id},
                 )
                 # A stream that ended as failed is written anew: its shards stay, its end goes.
                 connection.execute(
-                    text("DELETE FROM stream_ends WHERE job_id = :job AND state = 'failed'"), {"job": found.id}
+                    text("DELETE FROM stream_ends WHERE job_id = :job AND state = 'failed'"),
+                    {"job": found.id},
                 )
                 event(connection, "job.running", run_id)
         if found.version_state != "current":
@@ -133,7 +140,9 @@ class Jobs(Database):
                                 finished_at = clock_timestamp()
                 WHERE id = :job AND state IN ('queued', 'admitted', 'running') RETURNING run_id
                 """,
-                job=job_id, why=reason, permanent=permanent,
+                job=job_id,
+                why=reason,
+                permanent=permanent,
             )
             if ended is not None:
                 event(connection, "job.failed", ended.run_id, reason=reason, permanent=permanent)
@@ -150,7 +159,9 @@ class Jobs(Database):
                 ON CONFLICT (job_id, role) DO UPDATE SET token = leases.token + 1,
                     holder = excluded.holder, acquired_at = clock_timestamp() RETURNING token
                 """,
-                job=job_id, role=role, holder=holder,
+                job=job_id,
+                role=role,
+                holder=holder,
             )
         return Lease.model_validate({"job_id": job_id, "role": role, "token": found.token if found else 0})
 
@@ -158,8 +169,10 @@ class Jobs(Database):
         """Record when a stage began; another attempt keeps the first one's start."""
         with self.transaction() as connection:
             connection.execute(
-                text("INSERT INTO stages (job_id, stage, started_at) VALUES (:job, :stage, clock_timestamp()) "
-                     "ON CONFLICT (job_id, stage) DO UPDATE SET ended_at = NULL"),
+                text(
+                    "INSERT INTO stages (job_id, stage, started_at) VALUES (:job, :stage, clock_timestamp()) "
+                    "ON CONFLICT (job_id, stage) DO UPDATE SET ended_at = NULL"
+                ),
                 {"job": job_id, "stage": stage},
             )
 
@@ -167,8 +180,10 @@ class Jobs(Database):
         """Record when a stage ended, and with what."""
         with self.transaction() as connection:
             connection.execute(
-                text("UPDATE stages SET ended_at = clock_timestamp(), detail = :detail "
-                     "WHERE job_id = :job AND stage = :stage"),
+                text(
+                    "UPDATE stages SET ended_at = clock_timestamp(), detail = :detail "
+                    "WHERE job_id = :job AND stage = :stage"
+                ),
                 {"job": job_id, "stage": stage, "detail": json.dumps(detail)},
             )
 
@@ -213,9 +228,11 @@ class Jobs(Database):
             if one(connection, "SELECT 1 FROM stream_ends WHERE job_id = :job", job=lease.job_id):
                 raise FencedError(f"job {lease.job_id}: its stream has ended")
             connection.execute(
-                text("INSERT INTO shards (job_id, number, key, sha256, first_segment, last_segment, "
-                     "pair_count, token) VALUES (:job_id, :number, :key, :sha256, :first_segment, "
-                     ":last_segment, :pair_count, :token)"),
+                text(
+                    "INSERT INTO shards (job_id, number, key, sha256, first_segment, last_segment, "
+                    "pair_count, token) VALUES (:job_id, :number, :key, :sha256, :first_segment, "
+                    ":last_segment, :pair_count, :token)"
+                ),
                 {**shard.model_dump(), "job_id": lease.job_id, "token": lease.token},
             )
 
@@ -235,9 +252,11 @@ class Jobs(Database):
         with self.transaction() as connection:
             check_fence(connection, lease)
             connection.execute(
-                text("INSERT INTO stream_ends (job_id, state, shard_count, pair_count, checksum, reason) "
-                     "VALUES (:job_id, :state, :shard_count, :pair_count, :checksum, :reason) "
-                     "ON CONFLICT (job_id) DO NOTHING"),
+                text(
+                    "INSERT INTO stream_ends (job_id, state, shard_count, pair_count, checksum, reason) "
+                    "VALUES (:job_id, :state, :shard_count, :pair_count, :checksum, :reason) "
+                    "ON CONFLICT (job_id) DO NOTHING"
+                ),
                 {**end.model_dump(), "job_id": lease.job_id},
             )
 
@@ -246,7 +265,8 @@ class Jobs(Database):
         with self.transaction() as connection:
             found = one(
                 connection,
-                "SELECT state, shard_count, pair_count, checksum, reason FROM stream_ends WHERE job_id = :job",
+                "SELECT state, shard_count, pair_count, checksum, reason FROM stream_ends "
+                "WHERE job_id = :job",
                 job=job_id,
             )
         return StreamEnd.model_validate(dict(found._mapping)) if found else None
@@ -257,7 +277,8 @@ def check_fence(connection: Connection, lease: Lease) -> None:
     found = one(
         connection,
         "SELECT token, holder FROM leases WHERE job_id = :job AND role = :role FOR UPDATE",
-        job=lease.job_id, role=lease.role,
+        job=lease.job_id,
+        role=lease.role,
     )
     if found is None or found.token != lease.token:
         raise FencedError(
@@ -268,7 +289,9 @@ def check_fence(connection: Connection, lease: Lease) -> None:
 
 def _finish(connection: Connection, job_id: int, state: str, reason: str | None) -> None:
     connection.execute(
-        text("UPDATE jobs SET state = :state, reason = :why, finished_at = clock_timestamp() WHERE id = :job"),
+        text(
+            "UPDATE jobs SET state = :state, reason = :why, finished_at = clock_timestamp() WHERE id = :job"
+        ),
         {"state": state, "why": reason, "job": job_id},
     )
 

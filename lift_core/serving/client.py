@@ -35,7 +35,9 @@ class ServingClient:
 
     def __init__(self, settings: Settings) -> None:
         if not settings.serving_url:
-            raise ServiceUnavailableError("no serving engine is named: run `lift up`, or set LIFT_SERVING_URL")
+            raise ServiceUnavailableError(
+                "no serving engine is named: run `lift up`, or set LIFT_SERVING_URL"
+            )
         self._url = settings.serving_url.rstrip("/")
         self._cache = AdapterCache(settings.adapter_cache, settings.adapters_bucket)
         key = settings.serving_api_key.get_secret_value()

@@ -31,6 +31,8 @@ PARTS = {
         "latest_triggerer_heartbeat",
     ),
 }
+POOLS = Path(__file__).with_name("pools.json")
+"""How many documents may generate, and how many may train or prove, at once."""
 _LOCAL_SETTINGS = Path(__file__).with_name("airflow_local_settings.py")
 
 

@@ -21,12 +21,11 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from lift_core.errors import ServiceUnavailableError
 from lift_core.recipes import load_recipe
 from lift_core.settings import Settings
 from lift_core.stack import airflow, postgres, seaweedfs, vllm
 from lift_core.stack.models import GENERATOR_NAME
-from lift_core.stack.ports import HOST, choose_ports
+from lift_core.stack.ports import HOST, choose_ports, is_free
 from lift_core.stack.service import HOME_MARK, Service
 from lift_core.stack.state import Secrets, ensure_secrets, read_status, write_stack_env
 
@@ -124,22 +123,15 @@ def _postgres(home: Path, port: int, made: Secrets) -> Service:
 def _s3(home: Path, ports: dict[str, int], made: Secrets) -> Service:
     data = home / "s3"
     access, secret = made.s3_access_key.get_secret_value(), made.s3_secret_key.get_secret_value()
-    endpoint = f"{HOST}:{ports['s3']}"
-
-    def ready(_: float) -> bool:
-        try:
-            seaweedfs.wait_until_writable(endpoint, access, secret, timeout=1.0)
-        except ServiceUnavailableError:
-            return False
-        return True
-
     return Service(
         name="s3",
         command=tuple(seaweedfs.weed_command(data, ports)),
         environment=seaweedfs.weed_environment(access, secret),
         prepare=lambda: data.mkdir(parents=True, exist_ok=True),
-        ready=ready,
-        url=f"http://{endpoint}",
+        # It listens; whether it also takes writes is the `setup` task's to find out, as that can
+        # take long after a kill and the supervisor must not wait.
+        ready=lambda _: not is_free(ports["s3"]),
+        url=f"http://{HOST}:{ports['s3']}",
         folder=data,
         start_seconds=60,
     )
@@ -191,6 +183,14 @@ def _airflow(home: Path, port: int, database_url: str, made: Secrets) -> list[Se
         task=True,
         start_seconds=_MIGRATE_SECONDS,
     )
+    pools = Service(
+        name="airflow-pools",
+        command=airflow.command("pools", "import", str(airflow.POOLS)),
+        environment=environment,
+        after=("airflow-migrate",),
+        task=True,
+        start_seconds=_MIGRATE_SECONDS,
+    )
     api = Service(
         name="airflow-api",
         command=airflow.command("api-server"),
@@ -207,12 +207,12 @@ def _airflow(home: Path, port: int, database_url: str, made: Secrets) -> list[Se
             environment=environment,
             ready=partial(airflow.part_ready, port, name),
             # DAGs look into the buckets and the registry as soon as they run.
-            after=("airflow-migrate", "setup"),
+            after=("airflow-migrate", "airflow-pools", "setup"),
             start_seconds=_AIRFLOW_SECONDS,
         )
         for name, (words, _, _) in airflow.PARTS.items()
     ]
-    return [migrate, api, *parts]
+    return [migrate, pools, api, *parts]
 
 
 def _inherited(home: Path) -> dict[str, str]:

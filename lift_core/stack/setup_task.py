@@ -10,10 +10,11 @@ import time
 
 from lift_core.errors import ServiceUnavailableError
 from lift_core.registry import Registry
-from lift_core.settings import get_settings
+from lift_core.settings import Settings, get_settings
 from lift_core.store import ObjectStore
 
-_PATIENCE_SECONDS = 60
+_PATIENCE_SECONDS = 60.0
+_READY_KEY = ".lift-ready"
 
 
 def main() -> int:
@@ -22,15 +23,22 @@ def main() -> int:
     deadline = time.monotonic() + _PATIENCE_SECONDS
     while True:
         try:
-            Registry.from_settings(settings).upgrade()
-            ObjectStore.from_settings(settings).ensure_buckets()
+            prepare(settings)
         except ServiceUnavailableError as error:
             if time.monotonic() > deadline:
                 sys.stderr.write(f"{error}\n")
                 return 1
-            time.sleep(1)
+            time.sleep(0.5)
         else:
             return 0
+
+
+def prepare(settings: Settings) -> None:
+    """Buckets, a first put (a server that was killed answers before it can write), tables."""
+    store = ObjectStore.from_settings(settings)
+    store.ensure_buckets()
+    store.put_bytes(settings.work_bucket, _READY_KEY, b"")
+    Registry.from_settings(settings).upgrade()
 
 
 if __name__ == "__main__":

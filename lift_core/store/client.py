@@ -66,7 +66,9 @@ class ObjectStore:
     ) -> str:
         """Put bytes; returns the ETag."""
         with self._errors(bucket, key):
-            done = self._client.put_object(bucket, key, io.BytesIO(data), len(data), content_type=content_type)
+            done = self._client.put_object(
+                bucket, key, io.BytesIO(data), len(data), content_type=content_type
+            )
         return str(done.etag).strip('"')
 
     def put_file(self, bucket: str, key: str, path: Path, tags: Mapping[str, str] | None = None) -> str:
@@ -88,7 +90,8 @@ class ObjectStore:
         with self._errors(bucket, key):
             response = self._client.get_object(bucket, key, request_headers=headers)
             try:
-                return response.read(None if max_bytes is None else max_bytes + 1)
+                data: bytes = response.read(None if max_bytes is None else max_bytes + 1)
+                return data
             finally:
                 response.close()
                 response.release_conn()
@@ -145,9 +148,13 @@ class ObjectStore:
             if error.code == "PreconditionFailed":
                 raise ObjectChangedError(f"{where} was replaced while it was being read") from error
             if error.code == "NotImplemented":
-                raise ListeningUnsupportedError(f"{self._endpoint} does not offer this for {where}") from error
+                raise ListeningUnsupportedError(
+                    f"{self._endpoint} does not offer this for {where}"
+                ) from error
             if error.code in _BUSY:
-                raise ServiceUnavailableError(f"{self._endpoint} cannot serve {where} now: {error.code}") from error
+                raise ServiceUnavailableError(
+                    f"{self._endpoint} cannot serve {where} now: {error.code}"
+                ) from error
             raise LiftError(f"{self._endpoint} refuses {where}: {error.code}: {error.message}") from error
         except (HTTPError, OSError, MinioException) as error:
             raise ServiceUnavailableError(

@@ -61,13 +61,21 @@ class GeneratorClient:
             )
         return texts
 
-    async def _patiently(self, prompt: str, **sampling: float | int) -> list[str]:
+    async def _patiently(
+        self, prompt: str, *, temperature: float, n: int, seed: int, top_p: float = 1.0
+    ) -> list[str]:
         deadline = time.monotonic() + _PATIENCE_SECONDS
         wait = _FIRST_WAIT_SECONDS
         while True:
             try:
                 done = await self._client.completions.create(
-                    model=self._recipe.model, prompt=prompt, max_tokens=self._recipe.max_tokens, **sampling  # type: ignore[arg-type]
+                    model=self._recipe.model,
+                    prompt=prompt,
+                    max_tokens=self._recipe.max_tokens,
+                    temperature=temperature,
+                    top_p=top_p,
+                    n=n,
+                    seed=seed,
                 )
                 return [choice.text for choice in done.choices]
             except (NotFoundError, BadRequestError, AuthenticationError, PermissionDeniedError) as error:

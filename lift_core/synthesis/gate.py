@@ -11,7 +11,8 @@ from lift_core.records import JudgedPair, QAPair, Recipe
 _MAX_ANSWER = 200
 _MAX_QUESTION = 300
 _BOUND = re.compile(
-    r"\b(according to|in|from|of) (the|this) (text|passage|sentence|paragraph|context|document)\b", re.IGNORECASE
+    r"\b(according to|in|from|of) (the|this) (text|passage|sentence|paragraph|context|document)\b",
+    re.IGNORECASE,
 )
 _PUNCTUATION = str.maketrans(dict.fromkeys(string.punctuation, " "))
 _DIVISIONS = 10_000

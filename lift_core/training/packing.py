@@ -7,7 +7,7 @@ sequences (the unit tests show it), at a fraction of the tokens.
 
 from __future__ import annotations
 
-import os
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -55,7 +55,8 @@ class Encoder:
         self._title = title
         self._end = tokenizer.eos_token_id
         probes = [self._prompt(question) for question in ("a?", "Z 1")]
-        self.prefix: tuple[int, ...] = tuple(os.path.commonprefix(probes))
+        same = itertools.takewhile(lambda both: both[0] == both[1], zip(*probes, strict=False))
+        self.prefix: tuple[int, ...] = tuple(token for token, _ in same)
 
     def encode(self, pair: QAPair) -> Example:
         """The pair's tokens after the common prefix; the answer ends with the end-of-turn token."""
@@ -73,7 +74,9 @@ class Encoder:
         return list(self._tokenizer.encode(text, add_special_tokens=False))
 
 
-def micro_packs(examples: Sequence[Example], prefix_length: int, token_budget: int) -> Iterator[list[Example]]:
+def micro_packs(
+    examples: Sequence[Example], prefix_length: int, token_budget: int
+) -> Iterator[list[Example]]:
     """Cut a step into groups that fit the budget; a pair longer than that is a group of its own."""
     group: list[Example] = []
     tokens = prefix_length

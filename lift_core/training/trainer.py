@@ -81,7 +81,9 @@ def train(
                 )
             if on_progress is not None:
                 seconds = time.monotonic() - started
-                on_progress(TrainingProgress(epoch, len(losses), losses[-1], stepper.tokens / max(seconds, 1e-9)))
+                on_progress(
+                    TrainingProgress(epoch, len(losses), losses[-1], stepper.tokens / max(seconds, 1e-9))
+                )
     if not losses or started is None:
         raise QualityError("there are no pairs to train on")
     result = TrainingResult(

@@ -34,7 +34,11 @@ class Lift:
     def run(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
             [sys.executable, "-m", "lift_core.cli", *words],
-            env=self.environment, capture_output=True, text=True, check=False, timeout=DEMO_SECONDS,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=DEMO_SECONDS,
         )
         if check and done.returncode != 0:
             pytest.fail(f"lift {' '.join(words)} ended with {done.returncode}\n{done.stdout}\n{done.stderr}")

@@ -34,7 +34,9 @@ def wait(lift, keys, ended=ENDED, version=None):
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         rows = {row["key"]: row for row in lift.json("docs", "ls") if row["key"] in keys}
-        done = [r for r in rows.values() if r["state"] in ended and (version is None or r["version"] == version)]
+        done = [
+            r for r in rows.values() if r["state"] in ended and (version is None or r["version"] == version)
+        ]
         if len(done) == len(keys):
             return rows
         if time.monotonic() > deadline:
@@ -128,7 +130,9 @@ def test_key_that_climbs_is_refused_by_the_server_or_stays_inside(lift, boto3_cl
 
 def _runs(lift, services):
     """Ids of all runs of lift_document, from Airflow's own API."""
-    return {run["dag_run_id"] for run in airflow_api(services, "dags/lift_document/dagRuns?limit=500")["dag_runs"]}
+    return {
+        run["dag_run_id"] for run in airflow_api(services, "dags/lift_document/dagRuns?limit=500")["dag_runs"]
+    }
 
 
 def airflow_api(services, path):
@@ -136,10 +140,16 @@ def airflow_api(services, path):
 
     airflow = services["airflow"]
     with httpx.Client(base_url=airflow["url"], trust_env=False, timeout=30) as client:
-        token = client.post(
-            "/auth/token", json={"username": airflow["user"], "password": airflow["password"]}
-        ).raise_for_status().json()["access_token"]
-        return client.get(f"/api/v2/{path}", headers={"Authorization": f"Bearer {token}"}).raise_for_status().json()
+        token = (
+            client.post("/auth/token", json={"username": airflow["user"], "password": airflow["password"]})
+            .raise_for_status()
+            .json()["access_token"]
+        )
+        return (
+            client.get(f"/api/v2/{path}", headers={"Authorization": f"Bearer {token}"})
+            .raise_for_status()
+            .json()
+        )
 
 
 def test_a_run_a_document_with_a_readable_id(lift, services):

@@ -50,7 +50,7 @@ def shards(database, key: str) -> int:
 def until(condition, what: str):
     deadline = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < deadline:
-        if (found := condition()):
+        if found := condition():
             return found
         time.sleep(0.1)
     pytest.fail(f"{what} did not happen within {PATIENCE_SECONDS} s")

@@ -44,7 +44,9 @@ def test_up_twice_and_down(home):
 def test_a_taken_port_is_told(home):
     said = []
     with socket.socket() as other:
+        # Else somebody else has it already, which serves as well.
         if is_free(DEFAULT_PORTS["postgres"]):
+            other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             other.bind((HOST, DEFAULT_PORTS["postgres"]))
             other.listen()
         seen = start(home, said)

@@ -1,0 +1,1 @@
+"""What Airflow must import itself: the bucket trigger and the task decorator."""
