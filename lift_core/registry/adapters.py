@@ -22,6 +22,11 @@ _SELECT = """
            array(SELECT name FROM aliases WHERE adapter_id = a.id ORDER BY name) AS aliases
     FROM adapters a JOIN documents d ON d.id = a.document_id JOIN versions v ON v.id = a.version_id
 """
+_OF_THAT_NAME = """WHERE a.name = :name
+    OR a.id = (SELECT adapter_id FROM aliases WHERE name = :name)
+    OR (d.key = :name AND a.state = 'active')
+    ORDER BY a.state = 'active' DESC LIMIT 1"""
+
 _NAME = re.compile(r"-v[0-9]+$")
 
 
@@ -159,14 +164,7 @@ class Adapters(Database):
             NotFoundError: there is none.
         """
         with self.transaction() as connection:
-            found = one(
-                connection,
-                _SELECT
-                + """ WHERE a.name = :name
-                    OR a.id = (SELECT adapter_id FROM aliases WHERE name = :name)
-                    OR (d.key = :name AND a.state = 'active') ORDER BY a.state = 'active' DESC LIMIT 1""",
-                name=name,
-            )
+            found = one(connection, f"{_SELECT} {_OF_THAT_NAME}", name=name)
         if found is None:
             raise NotFoundError(f"there is no adapter, alias or document '{name}'; see `lift adapters ls`")
         return _record(found)

@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from string import Template
 
+from lift_core.errors import LiftError
 from lift_core.stack.ports import HOST
 from lift_core.stack.service import get_json
 from lift_core.stack.state import Secrets, write_private
@@ -41,12 +42,12 @@ def render(home: Path, port: int, database_url: str, made: Secrets) -> None:
 
     Raises:
         FileNotFoundError: there is no ``airflow.cfg.template``: this is not a checkout.
-        KeyError: the template asks for a value that is not known here.
+        LiftError: the template asks for a value that is not known here, or has a malformed ``${``.
     """
     folder = home / "airflow"
     (folder / "config").mkdir(parents=True, exist_ok=True)
     passwords = folder / "passwords.json"
-    template = Template((CHECKOUT / "airflow.cfg.template").read_text("utf-8"))
+    template = (CHECKOUT / "airflow.cfg.template").read_text("utf-8")
     values = {
         "DAGS_FOLDER": str(CHECKOUT / "dags"),
         "PLUGINS_FOLDER": str(CHECKOUT / "plugins"),
@@ -61,9 +62,18 @@ def render(home: Path, port: int, database_url: str, made: Secrets) -> None:
     }
     # Airflow's parser reads % as the start of an interpolation.
     escaped = {name: value.replace("%", "%%") for name, value in values.items()}
-    write_private(folder / "airflow.cfg", template.substitute(escaped))
+    write_private(folder / "airflow.cfg", _fill_in(template, escaped))
     write_private(passwords, json.dumps({"admin": made.airflow_password.get_secret_value()}))
     shutil.copyfile(_LOCAL_SETTINGS, folder / "config" / "airflow_local_settings.py")
+
+
+def _fill_in(template: str, values: dict[str, str]) -> str:
+    """Replace ``${NAME}`` in every line but comments, which may speak of placeholders."""
+    lines = template.splitlines(keepends=True)
+    try:
+        return "".join(line if line.startswith("#") else Template(line).substitute(values) for line in lines)
+    except (KeyError, ValueError) as error:
+        raise LiftError(f"airflow.cfg.template cannot be filled in: {error}") from error
 
 
 def environment(home: Path) -> dict[str, str]:
