@@ -48,7 +48,13 @@ def test_paragraphs_stay_whole():
 @pytest.mark.parametrize("grain", ["sentence", "paragraph"])
 @pytest.mark.parametrize(
     "text",
-    [TEXT, "word " * 2000, "x" * 5000, "灯台は1712年に建てられた。とても高い。", "a\n\nb\n\n\nc d e f g h i j"],
+    [
+        TEXT,
+        "word " * 2000,
+        "x" * 5000,
+        "灯台は1712年に建てられた。とても高い。",
+        "a\n\nb\n\n\nc d e f g h i j",
+    ],
 )
 def test_offsets_are_exact_and_nothing_but_white_space_is_lost(text, grain):
     segments = split(text, SegmentationRecipe(grain=grain))

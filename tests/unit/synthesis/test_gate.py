@@ -43,7 +43,9 @@ def test_the_same_question_is_kept_once_in_a_whole_document():
 
 def test_a_segment_keeps_no_more_than_the_recipe_allows():
     recipe = Recipe(gate=GateRecipe(max_pairs_per_segment=2))
-    judged = judge(*[(f"Who built lighthouse number {n} of Marra?", "Odo Krell") for n in range(4)], recipe=recipe)
+    judged = judge(
+        *[(f"Who built lighthouse number {n} of Marra?", "Odo Krell") for n in range(4)], recipe=recipe
+    )
     assert [j.reason for j in judged] == [None, None, "excess", "excess"]
 
 

@@ -84,7 +84,11 @@ def test_the_token_budget_cuts_a_step_and_leaves_its_gradient(model, tokenizer):
     found = []
     for budget in (100_000, 1):
         recipe = RECIPE.model_copy(
-            update={"training": RECIPE.training.model_copy(update={"token_budget": budget, "learning_rate": 1e-12})}
+            update={
+                "training": RECIPE.training.model_copy(
+                    update={"token_budget": budget, "learning_rate": 1e-12}
+                )
+            }
         )
         stepper = _Stepper(model, recipe, encoder.prefix)
         loss = stepper.step(examples)
