@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from typing import Any, cast
 
@@ -19,11 +20,23 @@ def logger_for(claim: Claim, **more: Any) -> structlog.stdlib.BoundLogger:
     return cast(structlog.stdlib.BoundLogger, logger)
 
 
+def quiet_libraries() -> None:
+    """Keep other libraries' running commentary out of a run's log: one line a request, progress bars.
+
+    Their warnings stay. Call it before transformers is imported.
+    """
+    for name in ("httpx", "httpx2"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TQDM_DISABLE", "1")
+
+
 def configure(log_format: str = "text", level: int = logging.INFO) -> None:
     """Send logs to stderr, for people (``text``) or for programs (``json``).
 
     Airflow configures its own task logs; this is for the command line and the supervisor.
     """
+    quiet_libraries()
     renderer: Any = (
         structlog.processors.JSONRenderer()
         if log_format == "json"

@@ -250,6 +250,7 @@ class DocumentRecord(Record):
     title: str
     slug: str
     version: int
+    etag: str
     state: DocumentState
     reason: str | None
     adapter: str | None

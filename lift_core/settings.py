@@ -53,6 +53,8 @@ class Settings(BaseSettings):
     """Folder of base models; a recipe's ``base_model`` is a folder in it, or a hub name."""
     recipe: str = "embedded"
     """Name of a shipped recipe, or the path of a JSON file."""
+    recipes_dir: Path | None = None
+    """Folder of your own recipes, ``<name>.json``: object tags may name them."""
 
     max_document_bytes: int = 20 * 1024 * 1024
     max_active_jobs: int = 8

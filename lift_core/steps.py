@@ -19,7 +19,7 @@ from typing import Any
 
 from lift_core.errors import AlreadyDoneError, DocumentError, ProofError, QualityError
 from lift_core.log import logger_for
-from lift_core.recipes import load_recipe
+from lift_core.recipes import load_recipe, named_recipe
 from lift_core.records import (
     AdapterRecord,
     AdmittedJob,
@@ -72,7 +72,7 @@ class Steps:
     def _recipe_for(self, arrival: Arrival) -> Recipe | None:
         """The recipe that the object's tag names; None where it has no such tag."""
         name = self.store.tags(arrival.bucket, arrival.key).get(RECIPE_TAG)
-        return load_recipe(name) if name else None
+        return named_recipe(name, self.settings.recipes_dir) if name else None
 
     # --- one run ------------------------------------------------------------------------
 

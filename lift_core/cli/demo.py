@@ -44,9 +44,9 @@ def demo(document: Path | None) -> None:
     steps = Steps.connect()
     bucket = steps.settings.documents_bucket
     put_at = time.monotonic()
-    steps.store.put_file(bucket, path.name, path)
+    etag = steps.store.put_file(bucket, path.name, path)
     click.echo(f"put {path.name} into s3://{bucket}; the bucket's watcher starts its run", err=True)
-    found = wait_for_documents(steps.registry, bucket, [path.name])[0]
+    found = wait_for_documents(steps.registry, bucket, {path.name: etag})[0]
     ready_at = time.monotonic()
     if found.state != "ready" or found.adapter is None:
         raise LiftError(

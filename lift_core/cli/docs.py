@@ -9,8 +9,9 @@ import click
 
 from lift_core.cli.output import json_option, local_time, print_json, print_table
 from lift_core.cli.watch import wait_for_documents
+from lift_core.recipes import load_recipe
 from lift_core.records import DocumentRecord
-from lift_core.steps import Steps
+from lift_core.steps import RECIPE_TAG, Steps
 
 FIELDS = ("bucket", "key", "title", "version", "state", "reason", "adapter", "arrived_at", "ready_at")
 
@@ -49,16 +50,19 @@ def put(files: tuple[Path, ...], prefix: str, recipe: str | None, wait: bool, as
     """
     steps = Steps.connect()
     bucket = steps.settings.documents_bucket
-    keys = [f"{prefix}{path.name}" for path in files]
-    for path, key in zip(files, keys, strict=True):
-        steps.store.put_file(bucket, key, path, tags={"lift-recipe": recipe} if recipe else None)
-    documents = wait_for_documents(steps.registry, bucket, keys, quiet=as_json) if wait else []
+    tags = {RECIPE_TAG: recipe} if recipe else None
+    etags: dict[str, str] = {}
+    for path in files:
+        key = f"{prefix}{path.name}"
+        if key in etags:
+            raise click.UsageError(f"two of the files would have the key '{key}'; put them under other names")
+        etags[key] = steps.store.put_file(bucket, key, path, tags=tags)
+    documents = wait_for_documents(steps.registry, bucket, etags, quiet=as_json) if wait else []
     if as_json:
-        print_json(
-            [as_row(found) for found in documents] if wait else [{"bucket": bucket, "key": k} for k in keys]
-        )
+        waiting = dict.fromkeys(FIELDS) | {"bucket": bucket, "state": "queued"}
+        print_json([as_row(found) for found in documents] if wait else [{**waiting, "key": k} for k in etags])
     elif not wait:
-        click.echo(f"{len(keys)} put into {bucket}; follow with: lift docs ls")
+        click.echo(f"{len(etags)} put into {bucket}; follow with: lift docs ls")
     if any(found.state == "failed" for found in documents):
         raise SystemExit(1)
 
@@ -118,7 +122,8 @@ def show(document: str, as_json: bool) -> None:
 
 @docs.command()
 @click.argument("document")
-def retry(document: str) -> None:
+@click.option("--recipe", help="A shipped recipe or the path of a .json file (default: the one it had).")
+def retry(document: str, recipe: str | None) -> None:
     """Make the newest version of DOCUMENT anew: after a failure, or to rebuild it.
 
     \b
@@ -127,7 +132,7 @@ def retry(document: str) -> None:
     """
     registry = Steps.connect().registry
     found = registry.document(document)
-    run_id = registry.reprocess(found.bucket, found.key)
+    run_id = registry.reprocess(found.bucket, found.key, load_recipe(recipe) if recipe else None)
     click.echo(f"queued again as {run_id}; it starts within a minute")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from importlib import resources
 from pathlib import Path
 
@@ -10,7 +11,9 @@ from pydantic import ValidationError
 from lift_core.errors import RecipeError
 from lift_core.records import Recipe
 
-__all__ = ["load_recipe", "shipped_recipes"]
+__all__ = ["load_recipe", "named_recipe", "shipped_recipes"]
+
+_NAME = re.compile(r"^[a-z0-9][a-z0-9_-]*$")
 
 
 def shipped_recipes() -> list[str]:
@@ -22,18 +25,42 @@ def shipped_recipes() -> list[str]:
 def load_recipe(name: str) -> Recipe:
     """The shipped recipe ``name``, or the one in the JSON file at path ``name``.
 
+    For names that the operator gives (``LIFT_RECIPE``, the command line).
+
     Raises:
         RecipeError: there is no such recipe, or it is not a valid one.
     """
+    if name.endswith(".json") and Path(name).is_file():
+        return _read(name, Path(name).read_text("utf-8"))
     if name in shipped_recipes():
-        text = (resources.files(__package__) / f"{name}.json").read_text("utf-8")
-    elif name.endswith(".json") and Path(name).is_file():
-        text = Path(name).read_text("utf-8")
-    else:
-        raise RecipeError(
-            f"there is no recipe '{name}': name one of {', '.join(shipped_recipes())}, "
-            "or give the path of a .json file"
-        )
+        return _read(name, (resources.files(__package__) / f"{name}.json").read_text("utf-8"))
+    raise RecipeError(
+        f"there is no recipe '{name}': name one of {', '.join(shipped_recipes())}, "
+        "or give the path of a .json file"
+    )
+
+
+def named_recipe(name: str, folder: Path | None) -> Recipe:
+    """The recipe ``name``: ``<name>.json`` in the operator's folder, or a shipped one.
+
+    For names that come from outside, as an object's tag does: a path is never followed.
+
+    Raises:
+        RecipeError: there is no such recipe, or it is not a valid one.
+    """
+    if _NAME.match(name):
+        if folder is not None and (own := folder / f"{name}.json").is_file():
+            return _read(name, own.read_text("utf-8"))
+        if name in shipped_recipes():
+            return load_recipe(name)
+    own_names = {path.stem for path in folder.glob("*.json")} if folder is not None else set()
+    raise RecipeError(
+        f"there is no recipe '{name}': the tag may name one of "
+        f"{', '.join(sorted({*shipped_recipes(), *own_names}))} (LIFT_RECIPES_DIR adds your own)"
+    )
+
+
+def _read(name: str, text: str) -> Recipe:
     try:
         return Recipe.model_validate_json(text)
     except ValidationError as error:

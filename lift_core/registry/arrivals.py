@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 
 from sqlalchemy import Connection, text
 
-from lift_core.errors import AlreadyDoneError, NotFoundError
+from lift_core.errors import AlreadyDoneError, NotFoundError, RecipeError
 from lift_core.records import AdmittedJob, Arrival, Recipe
 from lift_core.registry.database import Database, event, one, rows
 from lift_core.registry.names import run_id_of, slug_of
@@ -23,16 +23,24 @@ class Arrivals(Database):
     ) -> int:
         """Make documents, versions and queued jobs of what is new; returns how many are new.
 
-        ``recipe_for`` is asked for new objects only; where it answers None, ``recipe`` holds.
+        ``recipe_for`` is asked for new objects only; where it answers None, ``recipe`` holds. Where it
+        raises RecipeError the object is recorded with a job that failed for that reason, and the
+        others are not held up; where it raises NotFoundError the object is gone again.
         """
         known = self._current_etags({found.bucket for found in arrivals})
         new = 0
         for found in arrivals:
             if known.get((found.bucket, found.key)) == found.etag:
                 continue
-            chosen = (recipe_for(found) if recipe_for else None) or recipe
+            refused = None
+            try:
+                chosen = (recipe_for(found) if recipe_for else None) or recipe
+            except RecipeError as error:
+                chosen, refused = recipe, str(error)
+            except NotFoundError:
+                continue
             with self.transaction() as connection:
-                new += self._record(connection, found, chosen)
+                new += self._record(connection, found, chosen, refused)
         return new
 
     def mark_missing(self, bucket: str, present: Collection[str]) -> int:
@@ -102,20 +110,22 @@ class Arrivals(Database):
                 text("UPDATE arrivals SET version_id = :twin WHERE document_id = :d AND etag = :etag"),
                 {"twin": twin.id, "d": found.document_id, "etag": found.etag},
             )
+            connection.execute(
+                text("UPDATE versions SET etag = :etag WHERE id = :twin"),
+                {"etag": found.etag, "twin": twin.id},
+            )
             _make_current(connection, found.document_id, twin.id)
             _repoint_aliases(connection, found.document_id, found.slug, twin.id)
             event(connection, "job.cancelled", found.slug, job=job_id, reason=reason)
         raise AlreadyDoneError(reason)
 
-    def reprocess(self, bucket: str, key: str) -> str:
-        """Queue the newest version again under the recipe it had; returns the new run's id."""
+    def reprocess(self, bucket: str, key: str, recipe: Recipe | None = None) -> str:
+        """Queue the newest version again, under ``recipe`` or the one it had; returns the new run's id."""
         with self.transaction() as connection:
             found = one(
                 connection,
                 """
-                SELECT v.id AS version_id, v.number, d.slug, j.recipe_digest, r.body,
-                       (SELECT max(generation) FROM jobs k WHERE k.version_id = v.id
-                        AND k.recipe_digest = j.recipe_digest) AS generation
+                SELECT v.id AS version_id, v.number, d.slug, r.body
                 FROM documents d JOIN versions v ON v.document_id = d.id
                 JOIN jobs j ON j.version_id = v.id JOIN recipes r ON r.digest = j.recipe_digest
                 WHERE d.bucket = :bucket AND d.key = :key ORDER BY v.number DESC, j.id DESC LIMIT 1
@@ -125,10 +135,9 @@ class Arrivals(Database):
             )
             if found is None:
                 raise NotFoundError(f"there is no document '{key}' in {bucket}")
-            recipe = Recipe.model_validate(found.body)
-            return _queue(
-                connection, found.version_id, found.slug, found.number, recipe, found.generation + 1
-            )
+            recipe = recipe or Recipe.model_validate(found.body)
+            generation = _last_generation(connection, found.version_id, recipe) + 1
+            return _queue(connection, found.version_id, found.slug, found.number, recipe, generation)
 
     def newest_job(self, bucket: str, key: str, recipe_digest: str) -> AdmittedJob:
         """The newest job of an object's current version under a recipe."""
@@ -164,7 +173,7 @@ class Arrivals(Database):
             )
         return {(row.bucket, row.key): row.etag for row in found}
 
-    def _record(self, connection: Connection, found: Arrival, recipe: Recipe) -> int:
+    def _record(self, connection: Connection, found: Arrival, recipe: Recipe, refused: str | None) -> int:
         document_id, slug = _document(connection, found)
         version = one(
             connection,
@@ -214,13 +223,8 @@ class Arrivals(Database):
             r=recipe.digest,
         )
         if there is None:
-            last = one(
-                connection,
-                "SELECT coalesce(max(generation), 0) FROM jobs WHERE version_id = :v AND recipe_digest = :r",
-                v=version_id,
-                r=recipe.digest,
-            )
-            _queue(connection, version_id, slug, number, recipe, int(last[0] if last else 0) + 1)
+            generation = _last_generation(connection, version_id, recipe) + 1
+            _queue(connection, version_id, slug, number, recipe, generation, refused)
         return new
 
 
@@ -251,6 +255,17 @@ def _document(connection: Connection, found: Arrival) -> tuple[int, str]:
     if row is None:
         raise RuntimeError("INSERT … RETURNING gave no row")
     return row.id, row.slug
+
+
+def _last_generation(connection: Connection, version_id: int, recipe: Recipe) -> int:
+    """The highest generation of a version's jobs under a recipe; 0 where it has none."""
+    last = one(
+        connection,
+        "SELECT coalesce(max(generation), 0) AS last FROM jobs WHERE version_id = :v AND recipe_digest = :r",
+        v=version_id,
+        r=recipe.digest,
+    )
+    return int(last.last) if last else 0
 
 
 def _make_current(connection: Connection, document_id: int, version_id: int) -> None:
@@ -313,16 +328,37 @@ def move_aliases(connection: Connection, document_id: int, slug: str, adapter_id
 
 
 def _queue(
-    connection: Connection, version_id: int, slug: str, number: int, recipe: Recipe, generation: int
+    connection: Connection,
+    version_id: int,
+    slug: str,
+    number: int,
+    recipe: Recipe,
+    generation: int,
+    refused: str | None = None,
 ) -> str:
+    """Queue a job; one that is ``refused`` has failed for that reason before it could start."""
     run_id = run_id_of(slug, number, recipe.digest, generation)
     connection.execute(
         text("INSERT INTO recipes (digest, body) VALUES (:digest, :body) ON CONFLICT DO NOTHING"),
         {"digest": recipe.digest, "body": recipe.model_dump_json()},
     )
     connection.execute(
-        text("INSERT INTO jobs (version_id, recipe_digest, generation, run_id) VALUES (:v, :r, :g, :run)"),
-        {"v": version_id, "r": recipe.digest, "g": generation, "run": run_id},
+        text(
+            "INSERT INTO jobs (version_id, recipe_digest, generation, run_id, state, reason, permanent) "
+            "VALUES (:v, :r, :g, :run, :state, :why, :permanent)"
+        ),
+        {
+            "v": version_id,
+            "r": recipe.digest,
+            "g": generation,
+            "run": run_id,
+            "state": "failed" if refused else "queued",
+            "why": refused,
+            "permanent": refused is not None,
+        },
     )
-    event(connection, "job.queued", slug, run=run_id)
+    if refused:
+        event(connection, "job.failed", run_id, reason=refused, permanent=True)
+    else:
+        event(connection, "job.queued", slug, run=run_id)
     return run_id

@@ -12,7 +12,8 @@ from lift_core.registry.database import Database, rows
 
 _SELECT = """
     SELECT DISTINCT ON (d.id) d.bucket, d.key, d.slug, coalesce(v.title, d.title, d.slug) AS title,
-           v.number AS version, v.state AS version_state, v.arrived_at, j.state AS job_state, j.reason,
+           v.number AS version, v.etag, v.state AS version_state, v.arrived_at,
+           j.state AS job_state, j.reason,
            (SELECT a.name FROM adapters a WHERE a.job_id = j.id AND a.state IN ('active', 'superseded'))
                AS adapter,
            CASE WHEN j.state = 'done' THEN j.finished_at END AS ready_at,
@@ -52,6 +53,7 @@ def _record(row: Row[Any]) -> DocumentRecord:
         slug=row.slug,
         title=row.title,
         version=row.version,
+        etag=row.etag,
         state=_state(row),
         reason=row.reason,
         adapter=row.adapter,

@@ -87,6 +87,9 @@ def environment(home: Path) -> dict[str, str]:
         "no_proxy": f"{HOST},localhost",
         "HF_HUB_OFFLINE": "1",
         "TOKENIZERS_PARALLELISM": "false",
+        # A bar drawn into a task's log is noise, and Airflow files what goes to stderr as an error.
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "TQDM_DISABLE": "1",
         "PYTHONUNBUFFERED": "1",
     }
 

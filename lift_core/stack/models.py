@@ -25,6 +25,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from lift_core.log import quiet_libraries
+
 BASE_NAME = "SmolLM2-135M-Instruct"
 GENERATOR_NAME = "SmolLM2-135M-Instruct-questions"
 MARKER = "lift-model.json"
@@ -45,6 +47,7 @@ def prepare_models(
     Takes about 30 s the first time and a fraction of a second later. Safe to call from two
     processes at once. Raises FileNotFoundError if a package or the adapter is not installed.
     """
+    quiet_libraries()
     models = home / "models"
     models.mkdir(parents=True, exist_ok=True)
     base, generator = models / BASE_NAME, models / GENERATOR_NAME

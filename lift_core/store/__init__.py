@@ -1,6 +1,6 @@
 """The object store and the layout of its keys."""
 
 from lift_core.store import layout
-from lift_core.store.client import ListeningUnsupportedError, ObjectStore
+from lift_core.store.client import NotOfferedError, ObjectStore
 
-__all__ = ["ListeningUnsupportedError", "ObjectStore", "layout"]
+__all__ = ["NotOfferedError", "ObjectStore", "layout"]

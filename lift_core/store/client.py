@@ -23,8 +23,8 @@ _BUSY = {"SlowDown", "InternalError", "ServiceUnavailable", "RequestTimeout"}
 _CHUNK_BYTES = 1 << 20
 
 
-class ListeningUnsupportedError(LiftError):
-    """The server offers no bucket notifications over HTTP (a MinIO extension): list instead."""
+class NotOfferedError(LiftError):
+    """The server does not offer this call: notifications over HTTP, say, are a MinIO extension."""
 
 
 class ObjectStore:
@@ -114,9 +114,12 @@ class ObjectStore:
             return _arrival(bucket, self._client.stat_object(bucket, key))
 
     def tags(self, bucket: str, key: str) -> dict[str, str]:
-        """The object's tags; empty where it has none."""
-        with self._errors(bucket, key):
-            return dict(self._client.get_object_tags(bucket, key) or {})
+        """The object's tags; empty where it has none, or where the server knows no tags."""
+        try:
+            with self._errors(bucket, key):
+                return dict(self._client.get_object_tags(bucket, key) or {})
+        except NotOfferedError:
+            return {}
 
     def remove(self, bucket: str, key: str) -> None:
         """Remove an object; nothing happens where it is not there."""
@@ -127,7 +130,7 @@ class ObjectStore:
         """Keys of created and removed objects as the server tells of them; blocks.
 
         Raises:
-            ListeningUnsupportedError: the server does not offer it.
+            NotOfferedError: the server does not offer it.
         """
         with self._errors(bucket):
             events = ("s3:ObjectCreated:*", "s3:ObjectRemoved:*")
@@ -148,8 +151,8 @@ class ObjectStore:
             if error.code == "PreconditionFailed":
                 raise ObjectChangedError(f"{where} was replaced while it was being read") from error
             if error.code == "NotImplemented":
-                raise ListeningUnsupportedError(
-                    f"{self._endpoint} does not offer this for {where}"
+                raise NotOfferedError(
+                    f"{self._endpoint} does not offer this for {where}: {error.message}"
                 ) from error
             if error.code in _BUSY:
                 raise ServiceUnavailableError(

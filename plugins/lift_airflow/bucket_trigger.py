@@ -14,7 +14,7 @@ from airflow.triggers.base import BaseEventTrigger, TriggerEvent
 
 from lift_core.errors import LiftError
 from lift_core.settings import get_settings
-from lift_core.store import ListeningUnsupportedError, ObjectStore
+from lift_core.store import NotOfferedError, ObjectStore
 
 _FINGERPRINT = "fingerprint"
 
@@ -43,7 +43,7 @@ class BucketTrigger(BaseEventTrigger):
                 if listening:
                     await asyncio.to_thread(_next_notification, store, bucket)
                     continue
-            except ListeningUnsupportedError:
+            except NotOfferedError:
                 self.log.info("the server does not tell of changes; listing %s instead", bucket)
                 listening = False
             except LiftError as error:

@@ -14,6 +14,7 @@ from typing import Any
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from lift_core.errors import AlreadyDoneError, FencedError, PermanentError
+from lift_core.log import quiet_libraries
 from lift_core.records import Claim
 from lift_core.steps import Steps
 
@@ -29,6 +30,7 @@ def claim(run_id: str) -> dict[str, Any]:
 def run_step(name: str, claimed: dict[str, Any], context: Any) -> Any:
     """Call one step of :class:`lift_core.steps.Steps` for a claim."""
     ended_with_parent()
+    quiet_libraries()
     step: Callable[..., Any] = getattr(Steps.connect(), name)
     work = Claim.model_validate(claimed)
     with _translated(work.run_id):
@@ -46,6 +48,8 @@ def holder(context: Any) -> str:
 def record_failure(context: Any) -> None:
     """Mark the job as failed when Airflow gives a task up; the reason is the task's last error."""
     cause = context.get("exception")
+    if isinstance(getattr(cause, "__cause__", None), FencedError):
+        return
     reason = (
         f"{context['ti'].task_id}: {cause}" if cause else f"{context['ti'].task_id} was ended from outside"
     )

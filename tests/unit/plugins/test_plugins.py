@@ -1,0 +1,227 @@
+"""Airflow's side of the steps: errors become the right ends, the trigger wakes at every change."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def plugins_on_path(tmp_path_factory):
+    patch = pytest.MonkeyPatch()
+    patch.syspath_prepend(str(ROOT / "plugins"))
+    patch.setenv("AIRFLOW_HOME", str(tmp_path_factory.mktemp("airflow")))
+    yield
+    patch.undo()
+    for name in [name for name in sys.modules if name.startswith("lift_airflow")]:
+        del sys.modules[name]
+
+
+class Recorder:
+    """Stands for ``Steps``: it raises what it is told to and remembers which failures were recorded."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.error = error
+        self.failed: list[tuple[str, str, bool]] = []
+
+    def split(self, claim):
+        if self.error:
+            raise self.error
+        return 7
+
+    def fail(self, run_id, reason, permanent):
+        self.failed.append((run_id, reason, permanent))
+
+
+@pytest.fixture
+def airflow_steps(monkeypatch):
+    from lift_airflow import steps
+
+    monkeypatch.setattr(steps, "ended_with_parent", lambda: None)
+    return steps
+
+
+@pytest.fixture
+def claimed():
+    from lift_core.records import Claim, Recipe
+
+    return Claim(
+        job_id=1,
+        run_id="a-v1-12345678-g1",
+        slug="a",
+        title="A",
+        bucket="b",
+        key="a.md",
+        etag="e",
+        size=3,
+        version=1,
+        recipe=Recipe(),
+    ).model_dump(mode="json")
+
+
+def call(monkeypatch, airflow_steps, recorder, claimed):
+    monkeypatch.setattr(airflow_steps.Steps, "connect", classmethod(lambda cls: recorder))
+    return airflow_steps.run_step("split", claimed, {})
+
+
+def test_a_step_returns_what_the_library_returns(monkeypatch, airflow_steps, claimed):
+    assert call(monkeypatch, airflow_steps, Recorder(), claimed) == 7
+
+
+def test_a_permanent_error_ends_the_run_at_once_with_its_reason_on_the_job(
+    monkeypatch, airflow_steps, claimed
+):
+    from airflow.sdk.exceptions import AirflowFailException
+
+    from lift_core.errors import DocumentError
+
+    recorder = Recorder(DocumentError("'a.md' is empty"))
+    with pytest.raises(AirflowFailException, match="is empty"):
+        call(monkeypatch, airflow_steps, recorder, claimed)
+    assert recorder.failed == [("a-v1-12345678-g1", "'a.md' is empty", True)]
+
+
+def test_a_transient_error_is_left_to_airflows_retries(monkeypatch, airflow_steps, claimed):
+    from lift_core.errors import ServiceUnavailableError
+
+    recorder = Recorder(ServiceUnavailableError("S3 is away"))
+    with pytest.raises(ServiceUnavailableError):
+        call(monkeypatch, airflow_steps, recorder, claimed)
+    assert recorder.failed == []
+
+
+def test_work_that_is_done_skips_the_rest_of_the_run(monkeypatch, airflow_steps, claimed):
+    from airflow.sdk.exceptions import AirflowSkipException
+
+    from lift_core.errors import AlreadyDoneError
+
+    recorder = Recorder(AlreadyDoneError("the job is done"))
+    with pytest.raises(AirflowSkipException):
+        call(monkeypatch, airflow_steps, recorder, claimed)
+    assert recorder.failed == []
+
+
+def test_an_attempt_that_was_replaced_ends_without_failing_the_job(monkeypatch, airflow_steps, claimed):
+    from airflow.sdk.exceptions import AirflowFailException
+
+    from lift_core.errors import FencedError
+
+    recorder = Recorder(FencedError("attempt 1 was replaced by attempt 2"))
+    with pytest.raises(AirflowFailException) as raised:
+        call(monkeypatch, airflow_steps, recorder, claimed)
+    instance = type("Instance", (), {"run_id": "a-v1-12345678-g1", "task_id": "train"})()
+    airflow_steps.record_failure({"exception": raised.value, "ti": instance})
+    assert recorder.failed == []
+
+
+def test_a_task_that_airflow_gives_up_leaves_its_last_error_on_the_job(monkeypatch, airflow_steps):
+    recorder = Recorder()
+    monkeypatch.setattr(airflow_steps.Steps, "connect", classmethod(lambda cls: recorder))
+    instance = type("Instance", (), {"run_id": "r", "task_id": "train"})()
+    airflow_steps.record_failure({"exception": RuntimeError("no space left"), "ti": instance})
+    airflow_steps.record_failure({"ti": instance})
+    assert recorder.failed == [
+        ("r", "train: no space left", False),
+        ("r", "train was ended from outside", False),
+    ]
+
+
+class Bucket:
+    """Stands for the object store: a listing that can change, and notifications if it offers them."""
+
+    def __init__(self, offers_notifications: bool) -> None:
+        self.keys = ["a.md"]
+        self.offers = offers_notifications
+        self.listened = 0
+        self.listings = 0
+
+    def list(self, bucket):
+        from datetime import UTC, datetime
+
+        from lift_core.records import Arrival
+
+        self.listings += 1
+        if self.listings == 2:
+            from lift_core.errors import ServiceUnavailableError
+
+            raise ServiceUnavailableError("the object store is away for a moment")
+        for key in self.keys:
+            yield Arrival(bucket=bucket, key=key, etag="e", size=1, arrived_at=datetime.now(UTC))
+
+    def listen(self, bucket):
+        from lift_core.store import NotOfferedError
+
+        self.listened += 1
+        if not self.offers:
+            raise NotOfferedError("listening is not offered")
+        yield self.keys[-1]
+
+
+class Memory(dict):
+    """Stands for Airflow's asset state store."""
+
+    async def aget(self, key, default=None):
+        return self.get(key, default)
+
+    async def aset(self, key, value):
+        self[key] = value
+
+
+@pytest.mark.parametrize("offers", [True, False], ids=["listening", "listing"])
+def test_the_trigger_wakes_once_a_change_and_survives_a_store_that_is_away(monkeypatch, offers):
+    from lift_airflow import bucket_trigger
+
+    bucket = Bucket(offers)
+    monkeypatch.setattr(
+        bucket_trigger.ObjectStore, "from_settings", classmethod(lambda cls, settings: bucket)
+    )
+    trigger = bucket_trigger.BucketTrigger(poll_seconds=0.01)
+    trigger.asset_state_store = Memory()
+
+    async def watch():
+        events = trigger.run()
+        first = await asyncio.wait_for(anext(events), 10)
+        following = asyncio.ensure_future(anext(events))
+        await asyncio.sleep(0.2)
+        quiet = not following.done()
+        bucket.keys.append("b.md")
+        second = await asyncio.wait_for(following, 10)
+        await events.aclose()
+        return first, quiet, second
+
+    first, quiet, second = asyncio.run(watch())
+    assert quiet, "an unchanged bucket woke the dispatcher again"
+    assert "bucket" in first.payload and "bucket" in second.payload
+    assert bucket.listened >= 1 and (offers or bucket.listened == 1)
+
+
+def test_a_trigger_that_starts_again_does_not_wake_for_what_it_told_before(monkeypatch):
+    from lift_airflow import bucket_trigger
+
+    bucket = Bucket(False)
+    monkeypatch.setattr(
+        bucket_trigger.ObjectStore, "from_settings", classmethod(lambda cls, settings: bucket)
+    )
+    memory = Memory()
+
+    async def first_event(seconds):
+        trigger = bucket_trigger.BucketTrigger(poll_seconds=0.01)
+        trigger.asset_state_store = memory
+        return await asyncio.wait_for(anext(trigger.run()), seconds)
+
+    asyncio.run(first_event(10))
+    with pytest.raises(TimeoutError):
+        asyncio.run(first_event(0.3))
+
+
+def test_no_secret_is_stored_with_the_trigger():
+    from lift_airflow.bucket_trigger import BucketTrigger
+
+    path, arguments = BucketTrigger().serialize()
+    assert path.endswith("BucketTrigger")
+    assert arguments == {"poll_seconds": 0.5}
