@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
@@ -28,6 +29,8 @@ def run(file: Path, recipe: str | None, as_json: bool) -> None:
     Example:
       lift run report.md
     """
+    # Read when torch is loaded. vLLM may share the cores: threads that spin while they wait slow both.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     steps = Steps.connect()
     configure(steps.settings.log_format)
     started = time.monotonic()

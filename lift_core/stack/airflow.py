@@ -90,6 +90,8 @@ def environment(home: Path) -> dict[str, str]:
         # A bar drawn into a task's log is noise, and Airflow files what goes to stderr as an error.
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
         "TQDM_DISABLE": "1",
+        # Training shares its cores with vLLM: OpenMP threads that spin while they wait slow both.
+        "OMP_WAIT_POLICY": "passive",
         "PYTHONUNBUFFERED": "1",
     }
 

@@ -7,6 +7,7 @@ falls to a fraction, so the generator has its adapter merged into its weights.
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 import os
 import sys
 from pathlib import Path
@@ -41,6 +42,11 @@ def command(model: Path, port: int, lora_rank: int | None = None) -> tuple[str, 
     if is_cpu_build():
         # Compiling took 50 to 75 s of each start on 2 cores, and gave 372 tokens/s instead of 343.
         words.append("--enforce-eager")
+        # A seeded request whose prompt is computed in chunks ends vLLM 0.32's CPU engine ("CPU Generator
+        # does not use offset", gpu_model_runner.py): prompts are computed whole.
+        words += ["--no-enable-chunked-prefill", "--max-num-batched-tokens", str(2 * MAX_MODEL_LEN)]
+        if _is_small():
+            words += ["--distributed-executor-backend", "uni"]
     else:
         # Two servers and the training share the one GPU.
         words += ["--gpu-memory-utilization", "0.25"]
@@ -59,11 +65,35 @@ def environment(api_key: str) -> dict[str, str]:
     }
     if is_cpu_build():
         values["VLLM_CPU_KVCACHE_SPACE"] = "1"
-        cores = usable_cores()
-        if len(cores) <= _FEW_CORES:
-            # The default leaves a core free for the server itself: of two, that is half.
-            values["VLLM_CPU_OMP_THREADS_BIND"] = ",".join(map(str, cores))
+        if _is_small():
+            values |= _sharing_environment()
     return values
+
+
+def _sharing_environment() -> dict[str, str]:
+    """Variables for a server that shares a few cores with the training.
+
+    vLLM's default is a worker process bound to all cores but one, which its engine polls without
+    pause, and OpenMP threads that spin while they wait. Beside a training on the same two cores
+    that costs both of them more than half their speed (docs/log.md has the figures). So: the
+    engine runs the model itself (``--distributed-executor-backend uni``, which is allowed only
+    without V1 multiprocessing), on all cores, and threads sleep while they wait.
+    """
+    values = {
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+        "OMP_NUM_THREADS": str(len(usable_cores())),
+        "OMP_WAIT_POLICY": "passive",
+    }
+    # What vLLM does for its workers: its kernels and torch must share one OpenMP runtime.
+    spec = importlib.util.find_spec("torch")
+    runtime = Path(spec.origin).parent / "lib" / "libgomp.so.1" if spec and spec.origin else None
+    if runtime is not None and runtime.is_file():
+        values["LD_PRELOAD"] = str(runtime)
+    return values
+
+
+def _is_small() -> bool:
+    return len(usable_cores()) <= _FEW_CORES
 
 
 def ready(port: int, since: float) -> bool:
