@@ -8,7 +8,7 @@ from transformers import AutoTokenizer
 from lift_core.prompting import messages
 from lift_core.records import LoraRecipe, QAPair, Recipe, TrainingRecipe
 from lift_core.training.packing import Encoder, Example, micro_packs, pack
-from lift_core.training.trainer import _Stepper, load_with_lora
+from lift_core.training.trainer import Stepper, load_with_lora
 
 RECIPE = Recipe(
     base_model="tiny-random",
@@ -65,7 +65,7 @@ def test_gradients_equal_those_of_separate_sequences(model, tokenizer):
 
     encoder = Encoder(tokenizer, RECIPE.training, "Marra")
     examples = [encoder.encode(pair) for pair in PAIRS]
-    stepper = _Stepper(model, RECIPE, encoder.prefix)
+    stepper = Stepper(model, RECIPE, encoder.prefix)
     model.zero_grad()
     packed = stepper.loss_sum(examples) / sum(len(e.answer) for e in examples)
     packed.backward()
@@ -90,7 +90,7 @@ def test_the_token_budget_cuts_a_step_and_leaves_its_gradient(model, tokenizer):
                 )
             }
         )
-        stepper = _Stepper(model, recipe, encoder.prefix)
+        stepper = Stepper(model, recipe, encoder.prefix)
         loss = stepper.step(examples)
         found.append((loss, gradients(model)))
     assert found[0][0] == pytest.approx(found[1][0], rel=1e-5)

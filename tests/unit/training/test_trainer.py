@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from lift_core.errors import QualityError, TrainingDivergedError
 from lift_core.records import LoraRecipe, QAPair, Recipe, TrainingRecipe
 from lift_core.training import sha256_files, train
-from lift_core.training.trainer import _Stepper
+from lift_core.training.trainer import Stepper
 
 RECIPE = Recipe(
     base_model="tiny-random",
@@ -89,7 +89,7 @@ def test_nothing_to_train_on_is_said(tiny, tmp_path):
 
 
 def test_a_loss_that_is_no_number_stops_the_training_and_names_the_remedy(tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr(_Stepper, "step", lambda self, batch: math.nan)
+    monkeypatch.setattr(Stepper, "step", lambda self, batch: math.nan)
     with pytest.raises(TrainingDivergedError, match="learning rate"):
         run(tiny, tmp_path, PAIRS)
     assert not (tmp_path / "adapter_model.safetensors").exists()
