@@ -2,10 +2,10 @@
 ACCEL ?= cpu
 LIFT := .venv/bin/lift
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test unit integration e2e lint up down lock
+.PHONY: help setup demo test unit integration e2e bench lint up down docs lock
 
 help:  ## this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1|/' | column -t -s '|'
+	@grep -E '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9]+):.*## /  make \1|/' | column -t -s '|'
 
 setup:  ## fill .venv from the lock (ACCEL=cpu or cuda)
 	@requirements/install.sh $(ACCEL)
@@ -31,11 +31,19 @@ integration: setup  ## real PostgreSQL and S3
 e2e: setup  ## the whole stack
 	.venv/bin/python -m pytest tests/e2e
 
+bench: setup  ## measure; writes docs/benchmarks
+	@$(LIFT) up
+	@$(LIFT) bench orchestration
+
 lint: setup  ## ruff, mypy strict, one-way imports
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports
+
+docs: setup  ## write docs/cli.md anew from the commands' own help
+	.venv/bin/python docs/generate_cli.py > docs/.cli.md
+	@mv docs/.cli.md docs/cli.md
 
 lock: setup  ## resolve requirements/*.in anew
 	cd requirements && ../.venv/bin/uv pip compile cpu.in --universal --python-version 3.11 \

@@ -58,7 +58,6 @@ class Settings(BaseSettings):
 
     max_document_bytes: int = 20 * 1024 * 1024
     max_active_jobs: int = 8
-    lease_seconds: int = 90
     stream_idle_seconds: int = 600
     generator_concurrency: int = 16
     log_format: str = "text"

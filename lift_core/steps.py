@@ -67,7 +67,7 @@ class Steps:
         arrivals = [found for found in self.store.list(bucket) if not found.key.endswith("/")]
         self.registry.record_arrivals(arrivals, load_recipe(self.settings.recipe), self._recipe_for)
         self.registry.mark_missing(bucket, {found.key for found in arrivals})
-        return self.registry.admit_jobs(self.settings.max_active_jobs)
+        return self.registry.admit_jobs(bucket, self.settings.max_active_jobs)
 
     def _recipe_for(self, arrival: Arrival) -> Recipe | None:
         """The recipe that the object's tag names; None where it has no such tag."""
@@ -234,7 +234,7 @@ class Steps:
         """
         from lift_core.evaluation.proof import prove
 
-        self.registry.acquire(claim.job_id, "prove", holder)
+        lease = self.registry.acquire(claim.job_id, "prove", holder)
         adapter = self._adapter(claim)
         with (
             self._stage(claim, "prove") as detail,
@@ -253,12 +253,12 @@ class Steps:
                     pairs=pairs,
                     expected_files=adapter.files,
                 )
-                self.registry.add_scores(adapter.name, scores)
                 if claim.recipe.proof.served:
                     self._prove_served(claim, adapter, pairs)
             except ProofError as error:
-                self.registry.reject(adapter.name, str(error))
+                self.registry.reject(lease, adapter.name, str(error))
                 raise
+            self.registry.record_proof(lease, adapter.name, scores)
             detail.update({name: round(value, 4) for name, value in scores.items()})
         logger_for(claim, adapter=adapter.name).info("proven", **detail)
         return scores

@@ -16,6 +16,8 @@ wanted="$accel $(cat "$lock" pyproject.toml requirements/install.sh | sha256sum 
 if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ]; then exit 0; fi
 
 echo "setup: Python environment in .venv for $accel (downloads about 1 GB the first time on cpu, several on cuda)"
+# What was installed for the other accelerator would stay and be taken for this one's.
+if [ -f "$stamp" ] && [ "$(cut -d' ' -f1 "$stamp")" != "$accel" ]; then rm -rf .venv; fi
 if [ ! -x .venv/bin/python ] || [ ! -x .venv/bin/pip ]; then
   rm -rf .venv
   "$python" -m venv .venv || {

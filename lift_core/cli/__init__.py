@@ -23,6 +23,7 @@ COMMANDS = {
     "adapters": ("adapters", "List and inspect adapters."),
     "ask": ("ask", "Ask an adapter from the query alone."),
     "registry": ("registry", "Look after the registry's database."),
+    "bench": ("bench", "Measure; writes docs/benchmarks."),
 }
 
 

@@ -38,7 +38,9 @@ def docs() -> None:
     "files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path)
 )
 @click.option("--prefix", default="", help="Put the files under this prefix of the bucket.")
-@click.option("--recipe", help="Name of a shipped recipe, set as the object tag lift-recipe.")
+@click.option(
+    "--recipe", help="Name of a recipe (shipped, or in LIFT_RECIPES_DIR), set as the object tag lift-recipe."
+)
 @click.option("--wait", is_flag=True, help="Wait until each is ready or has failed.")
 @json_option
 def put(files: tuple[Path, ...], prefix: str, recipe: str | None, wait: bool, as_json: bool) -> None:

@@ -40,7 +40,7 @@ def prove(
         ProofError: the adapter does not load whole, changes nothing, or gains too little.
     """
     _check_files(adapter_dir, expected_files)
-    model, tokenizer = _load(adapter_dir, base_path)
+    model, tokenizer = _load(adapter_dir, base_path, recipe)
     held_out = [pair for pair in pairs if pair.held_out]
     asked = (held_out or list(pairs))[:_MAX_PAIRS]
     if not asked:
@@ -74,12 +74,13 @@ def _check_files(folder: Path, expected: Mapping[str, str]) -> None:
                 raise TransientError(f"{name} is not the file that was registered: its sha256 differs")
 
 
-def _load(folder: Path, base_path: Path | str) -> tuple[Any, Any]:
+def _load(folder: Path, base_path: Path | str, recipe: Recipe) -> tuple[Any, Any]:
     from peft import PeftModel, get_peft_model_state_dict
     from safetensors import safe_open
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    base = AutoModelForCausalLM.from_pretrained(str(base_path), dtype=torch.float32)
+    revision = recipe.revision_for(base_path)
+    base = AutoModelForCausalLM.from_pretrained(str(base_path), revision=revision, dtype=torch.float32)
     base.to("cuda" if torch.cuda.is_available() else "cpu")
     model = PeftModel.from_pretrained(base, str(folder))
     model.eval()
@@ -91,7 +92,7 @@ def _load(folder: Path, base_path: Path | str) -> tuple[Any, Any]:
             f"the adapter's tensors do not fit the base model: {len(wanted - stored)} missing, "
             f"{len(stored - wanted)} unknown"
         )
-    return model, AutoTokenizer.from_pretrained(str(base_path))
+    return model, AutoTokenizer.from_pretrained(str(base_path), revision=revision)
 
 
 def _mean_nll(model: Any, tokenizer: Any, recipe: Recipe, title: str, pairs: Sequence[QAPair]) -> float:

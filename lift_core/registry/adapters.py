@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Row, text
 
-from lift_core.errors import FencedError, NotFoundError
+from lift_core.errors import FencedError, NotFoundError, ProofError
 from lift_core.records import AdapterRecord, Lease, Recipe
 from lift_core.registry.arrivals import move_aliases
 from lift_core.registry.database import Database, event, one, rows
@@ -84,25 +84,38 @@ class Adapters(Database):
             found = one(connection, f"{_SELECT} WHERE a.job_id = :job", job=lease.job_id)
         return _record(found)
 
-    def add_scores(self, name: str, scores: Mapping[str, float]) -> None:
-        """Add measured scores to an adapter."""
+    def record_proof(self, lease: Lease, name: str, scores: Mapping[str, float]) -> None:
+        """Say that a candidate passed its proof, and with which scores: it may be activated now.
+
+        Raises:
+            FencedError: a newer attempt proves this job's adapter.
+        """
         with self.transaction() as connection:
+            check_fence(connection, lease)
             connection.execute(
-                text("UPDATE adapters SET scores = scores || cast(:scores AS jsonb) WHERE name = :name"),
+                text(
+                    "UPDATE adapters SET scores = scores || cast(:scores AS jsonb), "
+                    "proven_at = clock_timestamp() WHERE name = :name"
+                ),
                 {"name": name, "scores": json.dumps(dict(scores))},
             )
+            event(connection, "adapter.proven", name, **scores)
 
     def activate(self, name: str) -> AdapterRecord:
         """Let a candidate serve: its document's aliases move to it and its job is done, at once.
 
         Nothing happens where it is active. If its document has a newer version by now, it is kept
         as superseded and the aliases stay where they are.
+
+        Raises:
+            NotFoundError: there is no such adapter.
+            ProofError: it has not passed its proof.
         """
         with self.transaction() as connection:
             found = one(
                 connection,
                 """
-                SELECT a.id, a.state, a.job_id, d.id AS document_id, d.slug, v.state AS version_state
+                SELECT a.id, a.state, a.proven_at, a.job_id, d.id AS document_id, d.slug, v.state AS version_state
                 FROM adapters a JOIN documents d ON d.id = a.document_id
                 JOIN versions v ON v.id = a.version_id WHERE a.name = :name FOR UPDATE OF d, a
                 """,
@@ -110,6 +123,8 @@ class Adapters(Database):
             )
             if found is None:
                 raise NotFoundError(f"there is no adapter '{name}'")
+            if found.proven_at is None:
+                raise ProofError(f"adapter '{name}' has not passed its proof: it cannot be activated")
             if found.state == "candidate":
                 newer = one(
                     connection,
@@ -137,14 +152,22 @@ class Adapters(Database):
             record = one(connection, f"{_SELECT} WHERE a.name = :name", name=name)
         return _record(record)
 
-    def reject(self, name: str, reason: str) -> None:
-        """Keep a candidate from ever serving."""
+    def reject(self, lease: Lease, name: str, reason: str) -> None:
+        """Keep a candidate from ever serving; one that is no candidate any more stays as it is.
+
+        Raises:
+            FencedError: a newer attempt proves this job's adapter.
+        """
         with self.transaction() as connection:
-            connection.execute(
-                text("UPDATE adapters SET state = 'rejected' WHERE name = :name AND state = 'candidate'"),
-                {"name": name},
+            check_fence(connection, lease)
+            rejected = one(
+                connection,
+                "UPDATE adapters SET state = 'rejected' WHERE name = :name AND state = 'candidate' "
+                "RETURNING name",
+                name=name,
             )
-            event(connection, "adapter.rejected", name, reason=reason)
+            if rejected is not None:
+                event(connection, "adapter.rejected", name, reason=reason)
 
     def adapter_of_job(self, job_id: int) -> AdapterRecord | None:
         """What a job's training left, or None."""

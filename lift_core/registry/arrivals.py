@@ -120,7 +120,11 @@ class Arrivals(Database):
         raise AlreadyDoneError(reason)
 
     def reprocess(self, bucket: str, key: str, recipe: Recipe | None = None) -> str:
-        """Queue the newest version again, under ``recipe`` or the one it had; returns the new run's id."""
+        """Queue the current version again, under ``recipe`` or the one it had; returns the new run's id.
+
+        Raises:
+            NotFoundError: there is no such document, or its object is no longer in the bucket.
+        """
         with self.transaction() as connection:
             found = one(
                 connection,
@@ -128,13 +132,14 @@ class Arrivals(Database):
                 SELECT v.id AS version_id, v.number, d.slug, r.body
                 FROM documents d JOIN versions v ON v.document_id = d.id
                 JOIN jobs j ON j.version_id = v.id JOIN recipes r ON r.digest = j.recipe_digest
-                WHERE d.bucket = :bucket AND d.key = :key ORDER BY v.number DESC, j.id DESC LIMIT 1
+                WHERE d.bucket = :bucket AND d.key = :key AND v.state = 'current'
+                ORDER BY j.id DESC LIMIT 1
                 """,
                 bucket=bucket,
                 key=key,
             )
             if found is None:
-                raise NotFoundError(f"there is no document '{key}' in {bucket}")
+                raise NotFoundError(f"'{key}' is not in {bucket}: put it there again")
             recipe = recipe or Recipe.model_validate(found.body)
             generation = _last_generation(connection, found.version_id, recipe) + 1
             return _queue(connection, found.version_id, found.slug, found.number, recipe, generation)

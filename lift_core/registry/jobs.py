@@ -19,20 +19,24 @@ _REOFFER_SECONDS = 60
 class Jobs(Database):
     """The work's state. Every write of an attempt is made under its token."""
 
-    def admit_jobs(self, limit: int) -> list[AdmittedJob]:
-        """Admit queued jobs, oldest first, so that at most ``limit`` are under way.
+    def admit_jobs(self, bucket: str, limit: int) -> list[AdmittedJob]:
+        """Admit queued jobs of a bucket, oldest first, so that at most ``limit`` of it are under way.
 
         Jobs that were admitted but never claimed are offered again: their run may have been lost.
+        Documents in other buckets are not the dispatcher's: `lift run` admits its own.
         """
         with self.transaction() as connection:
             connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('lift-admission'))"))
             offered = rows(
                 connection,
                 """
-                UPDATE jobs SET admitted_at = clock_timestamp() WHERE state = 'admitted'
-                AND admitted_at < clock_timestamp() - make_interval(secs => :wait) RETURNING id, run_id
+                UPDATE jobs j SET admitted_at = clock_timestamp()
+                FROM versions v JOIN documents d ON d.id = v.document_id
+                WHERE v.id = j.version_id AND d.bucket = :bucket AND j.state = 'admitted'
+                  AND j.admitted_at < clock_timestamp() - make_interval(secs => :wait)
+                RETURNING j.id, j.run_id
                 """,
-                {"wait": _REOFFER_SECONDS},
+                {"bucket": bucket, "wait": _REOFFER_SECONDS},
             )
             admitted = rows(
                 connection,
@@ -40,13 +44,15 @@ class Jobs(Database):
                 UPDATE jobs SET state = 'admitted', admitted_at = clock_timestamp() WHERE id IN (
                     SELECT j.id FROM jobs j JOIN versions v ON v.id = j.version_id
                     JOIN documents d ON d.id = v.document_id
-                    WHERE j.state = 'queued'
+                    WHERE j.state = 'queued' AND d.bucket = :bucket
                     ORDER BY j.created_at, j.id FOR UPDATE OF j SKIP LOCKED
-                    LIMIT greatest(0, :limit - (SELECT count(*) FROM jobs
-                                                WHERE state IN ('admitted', 'running')))
+                    LIMIT greatest(0, :limit - (
+                        SELECT count(*) FROM jobs k JOIN versions w ON w.id = k.version_id
+                        JOIN documents e ON e.id = w.document_id
+                        WHERE k.state IN ('admitted', 'running') AND e.bucket = :bucket))
                 ) RETURNING id, run_id
                 """,
-                {"limit": limit},
+                {"bucket": bucket, "limit": limit},
             )
             for row in admitted:
                 event(connection, "job.admitted", row.run_id)

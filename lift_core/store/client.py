@@ -20,7 +20,6 @@ from lift_core.settings import Settings
 
 _MISSING = {"NoSuchKey", "NoSuchBucket", "NoSuchObject", "NoSuchVersion"}
 _BUSY = {"SlowDown", "InternalError", "ServiceUnavailable", "RequestTimeout"}
-_CHUNK_BYTES = 1 << 20
 
 
 class NotOfferedError(LiftError):
@@ -62,12 +61,17 @@ class ObjectStore:
                     self._client.make_bucket(bucket)
 
     def put_bytes(
-        self, bucket: str, key: str, data: bytes, content_type: str = "application/octet-stream"
+        self,
+        bucket: str,
+        key: str,
+        data: bytes,
+        content_type: str = "application/octet-stream",
+        tags: Mapping[str, str] | None = None,
     ) -> str:
         """Put bytes; returns the ETag."""
         with self._errors(bucket, key):
             done = self._client.put_object(
-                bucket, key, io.BytesIO(data), len(data), content_type=content_type
+                bucket, key, io.BytesIO(data), len(data), content_type=content_type, tags=_as_tags(tags)
             )
         return str(done.etag).strip('"')
 

@@ -56,7 +56,8 @@ def train(
 
     random_order = random.Random(recipe.training.seed)  # noqa: S311 - an order, not a secret
     torch.manual_seed(recipe.training.seed)
-    encoder = Encoder(AutoTokenizer.from_pretrained(str(base_path)), recipe.training, title)
+    tokenizer = AutoTokenizer.from_pretrained(str(base_path), revision=recipe.revision_for(base_path))
+    encoder = Encoder(tokenizer, recipe.training, title)
     model = load_with_lora(base_path, recipe)
     stepper = Stepper(model, recipe, encoder.prefix)
 
@@ -105,7 +106,12 @@ def load_with_lora(base_path: Path | str, recipe: Recipe) -> Any:
     from transformers import AutoModelForCausalLM
 
     dtype = torch.bfloat16 if recipe.training.precision == "bf16" else torch.float32
-    base = AutoModelForCausalLM.from_pretrained(str(base_path), dtype=dtype, attn_implementation="sdpa")
+    base = AutoModelForCausalLM.from_pretrained(
+        str(base_path),
+        revision=recipe.revision_for(base_path),
+        dtype=dtype,
+        attn_implementation="sdpa",
+    )
     base.to("cuda" if torch.cuda.is_available() else "cpu")
     config = LoraConfig(
         r=recipe.lora.rank,
@@ -146,8 +152,8 @@ class Stepper:
         Returns the mean loss over the batch's answer tokens, in nats.
         """
         if rate is not None:
-            for group in self._optimizer.param_groups:
-                group["lr"] = rate
+            for parameters in self._optimizer.param_groups:
+                parameters["lr"] = rate
         answer_tokens = sum(len(example.answer) for example in batch)
         total = 0.0
         self._optimizer.zero_grad(set_to_none=True)

@@ -1,7 +1,6 @@
 """PostgreSQL and S3 up and down as a user does it, without Airflow and vLLM."""
 
 import socket
-import time
 
 import pytest
 
@@ -27,10 +26,7 @@ def start(home, said=None):
 
 def test_up_twice_and_down(home):
     first = start(home)
-    began = time.monotonic()
-    second = start(home)
-    assert time.monotonic() - began < 1
-    assert second == first
+    assert start(home) == first
     store = ObjectStore.from_settings(Settings(_env_file=home / "stack.env"))
     store.put_bytes("lift-documents", "kept.txt", b"kept")
     down(home, lambda _: None)

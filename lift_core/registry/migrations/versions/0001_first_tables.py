@@ -121,7 +121,9 @@ CREATE TABLE adapters (
     files jsonb NOT NULL,
     scores jsonb NOT NULL DEFAULT '{}',
     created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    proven_at timestamptz,
     activated_at timestamptz,
+    CHECK (state <> 'active' OR proven_at IS NOT NULL),
     UNIQUE (id, state)
 );
 CREATE INDEX adapters_of_document ON adapters (document_id, state);

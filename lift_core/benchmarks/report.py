@@ -1,0 +1,69 @@
+"""What a benchmark leaves: one JSON document for programs, one page for people."""
+
+from __future__ import annotations
+
+import json
+import platform
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import psutil
+from pydantic import Field
+
+from lift_core.records import Record
+
+
+def machine() -> dict[str, Any]:
+    """What the figures were measured on."""
+    return {
+        "cores": psutil.cpu_count(),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30),
+        "processor": platform.machine(),
+        "python": platform.python_version(),
+    }
+
+
+class Report(Record):
+    """A run of one benchmark. Each row says by its ``name`` what was measured or compared.
+
+    ``ours`` and ``peer`` have the row's ``unit``; ``ratio`` is theirs to ours, measured in one run.
+    A row without a peer has neither.
+    """
+
+    name: str
+    started_at: datetime = Field(default_factory=lambda: datetime.now(UTC))
+    machine: dict[str, Any] = Field(default_factory=machine)
+    settings: dict[str, Any]
+    rows: list[dict[str, Any]]
+
+
+def write_report(report: Report, folder: Path) -> Path:
+    """Write ``NAME.json`` and ``NAME.md`` into ``folder``; returns the page's path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    body = report.model_dump(mode="json")
+    (folder / f"{report.name}.json").write_text(json.dumps(body, indent=1, ensure_ascii=False) + "\n")
+    columns = list(dict.fromkeys(column for row in report.rows for column in row))
+    lines = [
+        f"# Benchmark: {report.name}",
+        "",
+        f"`lift bench {report.name}`, {report.started_at:%Y-%m-%d %H:%M} UTC.",
+        f"Machine: {_words(report.machine)}. Settings: {_words(report.settings)}.",
+        "",
+        "| " + " | ".join(columns) + " |",
+        "|" + "---|" * len(columns),
+        *("| " + " | ".join(_cell(row.get(column)) for column in columns) + " |" for row in report.rows),
+    ]
+    page = folder / f"{report.name}.md"
+    page.write_text("\n".join(lines) + "\n")
+    return page
+
+
+def _words(values: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in values.items())
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,21 @@
+"""A report is read back as it was written, by programs and by people."""
+
+import json
+
+from lift_core.benchmarks import Report, write_report
+
+
+def test_json_and_page_hold_the_same_figures(tmp_path):
+    rows = [
+        {"name": "a step", "unit": "s", "ours": 0.5, "peer": 1.5, "ratio": 3.0},
+        {"name": "put to ready", "unit": "s", "ours": 12.345678, "peer": None, "ratio": None},
+    ]
+    page = write_report(Report(name="training", settings={"pairs": 7}, rows=rows), tmp_path)
+    body = json.loads((tmp_path / "training.json").read_text())
+    assert body["rows"] == rows
+    assert set(body) == {"name", "started_at", "machine", "settings", "rows"}
+    assert body["machine"]["cores"] >= 1
+    text = page.read_text()
+    assert "| a step | s | 0.5 | 1.5 | 3 |" in text
+    assert "| put to ready | s | 12.3 | – | – |" in text
+    assert "pairs 7" in text
