@@ -115,7 +115,8 @@ class Adapters(Database):
             found = one(
                 connection,
                 """
-                SELECT a.id, a.state, a.proven_at, a.job_id, d.id AS document_id, d.slug, v.state AS version_state
+                SELECT a.id, a.state, a.proven_at, a.job_id, d.id AS document_id, d.slug,
+                       v.state AS version_state
                 FROM adapters a JOIN documents d ON d.id = a.document_id
                 JOIN versions v ON v.id = a.version_id WHERE a.name = :name FOR UPDATE OF d, a
                 """,

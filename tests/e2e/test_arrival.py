@@ -19,14 +19,10 @@ def text(number: int, extra: str = "") -> bytes:
     ).encode()
 
 
-def smoke() -> Tags:
+def put(client, bucket, key, data: bytes, recipe: str = "smoke"):
     tags = Tags.new_object_tags()
-    tags["lift-recipe"] = "smoke"
-    return tags
-
-
-def put(client, bucket, key, data: bytes):
-    client.put_object(bucket, key, io.BytesIO(data), len(data), tags=smoke())
+    tags["lift-recipe"] = recipe
+    client.put_object(bucket, key, io.BytesIO(data), len(data), tags=tags)
 
 
 def wait(lift, keys, ended=ENDED, version=None):
@@ -103,9 +99,14 @@ def test_hostile_documents_end_in_words_and_hold_up_nobody(lift, minio_client, s
     bucket = services["s3"]["bucket"]
     for key, (data, _, _) in HOSTILE.items():
         put(minio_client, bucket, key, data)
+    wrong_tags = {"bad/recipe.md": "nonsense", "bad/path.md": "../../etc/passwd.json"}
+    for key, recipe in wrong_tags.items():
+        put(minio_client, bucket, key, text(952), recipe=recipe)
     put(minio_client, bucket, "good/after.md", text(951))
-    rows = wait(lift, {*HOSTILE, "good/after.md"})
+    rows = wait(lift, {*HOSTILE, *wrong_tags, "good/after.md"})
     assert rows["good/after.md"]["state"] == "ready"
+    for key, recipe in wrong_tags.items():
+        assert rows[key]["state"] == "failed" and f"no recipe '{recipe}'" in rows[key]["reason"], rows[key]
     for key, (_, state, word) in HOSTILE.items():
         assert rows[key]["state"] == state, rows[key]
         if word:
