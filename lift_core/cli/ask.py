@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -12,6 +15,9 @@ from lift_core.errors import LiftError
 from lift_core.records import AdapterRecord, Recipe
 from lift_core.serving import Answer, ServingClient
 from lift_core.steps import Steps
+
+AT_ONCE = 8
+"""Requests under way: the server answers several in the time of one."""
 
 
 class Asker:
@@ -29,6 +35,11 @@ class Asker:
 
         model = self.recipe.base_model if base else self.adapter.name
         return self.client.ask(model, messages(self.recipe.training, self.adapter.title, question))
+
+    def ask_many(self, questions: Sequence[str], *, base: bool = False) -> Iterator[Answer]:
+        """The answers to many questions, in their order; several are under way at once."""
+        with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="ask") as pool:
+            yield from pool.map(lambda question: self.ask(question, base=base), questions)
 
 
 @click.command()
@@ -57,28 +68,7 @@ def ask(
     asker = Asker(Steps.connect(), name)
     with_base = base or compare
     if questions is not None:
-        from lift_core.evaluation.scoring import f1
-
-        for number, line in enumerate(questions.read_text("utf-8").splitlines(), 1):
-            if not line.strip():
-                continue
-            try:
-                item = json.loads(line)
-                text = item["question"]
-            except (json.JSONDecodeError, KeyError, TypeError) as error:
-                raise LiftError(f"{questions}:{number} is not a question: {error!r}") from error
-            answer = asker.ask(text)
-            row = {
-                "id": item.get("id"),
-                "question": text,
-                "answer": answer.text,
-                "adapter": asker.adapter.name,
-            }
-            if with_base:
-                row["base_answer"] = asker.ask(text, base=True).text
-            if item.get("answers"):
-                row["f1"] = round(f1(answer.text, item["answers"]), 4)
-            click.echo(json.dumps(row, ensure_ascii=False))
+        _ask_file(asker, questions, with_base)
         return
     answer = asker.ask(str(question))
     base_answer = asker.ask(str(question), base=True).text if with_base else None
@@ -94,3 +84,42 @@ def ask(
     click.echo(answer.text)
     if with_base:
         click.echo(f"(base model: {base_answer})")
+
+
+def read_questions(path: Path) -> list[dict[str, Any]]:
+    """The questions of a JSON Lines file.
+
+    Raises:
+        LiftError: a line is not a question; it is named.
+    """
+    found = []
+    for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            item = json.loads(line)
+            str(item["question"])
+        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            raise LiftError(f"{path}:{number} is not a question: {error!r}") from error
+        found.append(item)
+    return found
+
+
+def _ask_file(asker: Asker, path: Path, with_base: bool) -> None:
+    from lift_core.evaluation.scoring import f1
+
+    items = read_questions(path)
+    texts = [str(item["question"]) for item in items]
+    base_answers = [answer.text for answer in asker.ask_many(texts, base=True)] if with_base else []
+    for index, (item, answer) in enumerate(zip(items, asker.ask_many(texts), strict=True)):
+        row = {
+            "id": item.get("id"),
+            "question": item["question"],
+            "answer": answer.text,
+            "adapter": asker.adapter.name,
+        }
+        if with_base:
+            row["base_answer"] = base_answers[index]
+        if item.get("answers"):
+            row["f1"] = round(f1(answer.text, item["answers"]), 4)
+        click.echo(json.dumps(row, ensure_ascii=False))

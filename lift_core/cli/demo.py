@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 from typing import Any
 
 import click
 
+from lift_core.cli.ask import Asker, read_questions
 from lift_core.cli.output import print_table
+from lift_core.cli.stack import start_stack
 from lift_core.cli.watch import wait_for_documents
 from lift_core.errors import LiftError
-from lift_core.settings import get_settings, lift_home
+from lift_core.settings import lift_home
+from lift_core.steps import Steps
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
@@ -32,15 +34,13 @@ def demo(document: Path | None) -> None:
     """
     started = time.monotonic()
     path = document or sample()
-    questions = read_questions(path.with_suffix(".questions.jsonl"))
-
-    from lift_core.cli.stack import start_stack
+    beside = path.with_suffix(".questions.jsonl")
+    if not beside.is_file():
+        raise LiftError(f"there is no {beside.name} beside the document: the demo needs questions to ask")
+    # They never leave this process for the pipeline.
+    questions = read_questions(beside)
 
     status = start_stack(lift_home())
-    get_settings.cache_clear()
-
-    from lift_core.steps import Steps
-
     steps = Steps.connect()
     bucket = steps.settings.documents_bucket
     put_at = time.monotonic()
@@ -72,37 +72,33 @@ def sample() -> Path:
     raise LiftError(f"no sample document in {EXAMPLES}: run `lift demo` from a checkout, or give --document")
 
 
-def read_questions(path: Path) -> list[dict[str, Any]]:
-    """The questions beside a document. They never leave this process for the pipeline."""
-    if not path.is_file():
-        raise LiftError(f"there is no {path.name} beside the document: the demo needs questions to ask")
-    return [json.loads(line) for line in path.read_text("utf-8").splitlines() if line.strip()]
-
-
 def ask_all(steps: Any, name: str, questions: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Ask base and adapter every question, from the query alone, with a progress bar."""
     from rich.console import Console
-    from rich.progress import track
+    from rich.progress import Progress
 
-    from lift_core.cli.ask import Asker
     from lift_core.evaluation.scoring import f1
 
     asker = Asker(steps, name)
-    rows = []
-    for item in track(questions, "asking", console=Console(stderr=True), transient=True):
-        base = asker.ask(item["question"], base=True).text
-        answer = asker.ask(item["question"]).text
-        rows.append(
-            {
-                "question": item["question"],
-                "expected": item["answers"][0],
-                "base": base,
-                "answer": answer,
-                "base_f1": f1(base, item["answers"]),
-                "f1": f1(answer, item["answers"]),
-            }
-        )
-    return rows
+    texts = [item["question"] for item in questions]
+    answers: dict[bool, list[str]] = {True: [], False: []}
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        row = progress.add_task("asking", total=2 * len(texts))
+        for base in (True, False):
+            for answer in asker.ask_many(texts, base=base):
+                answers[base].append(answer.text)
+                progress.advance(row)
+    return [
+        {
+            "question": item["question"],
+            "expected": item["answers"][0],
+            "base": base,
+            "answer": answer,
+            "base_f1": f1(base, item["answers"]),
+            "f1": f1(answer, item["answers"]),
+        }
+        for item, base, answer in zip(questions, answers[True], answers[False], strict=True)
+    ]
 
 
 def print_answers(rows: list[dict[str, Any]]) -> None:
@@ -152,6 +148,6 @@ Stop      make down"""
     )
 
 
-def _short(text: str, limit: int = 120) -> str:
+def _short(text: str, limit: int = 70) -> str:
     line = " ".join(text.split())
     return line if len(line) <= limit else line[: limit - 1] + "…"

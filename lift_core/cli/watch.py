@@ -62,7 +62,7 @@ def wait_for_documents(
                     progress.stop_task(rows[key])
             time.sleep(POLL_SECONDS)
     for found in states.values():
-        if not quiet:
+        if not quiet and (console.is_terminal or found.reason):
             click.echo(
                 f"{found.key}: {found.state}" + (f" ({found.reason})" if found.reason else ""), err=True
             )
