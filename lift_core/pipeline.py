@@ -9,7 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from lift_core.errors import LiftError, PermanentError
+from lift_core.errors import AlreadyDoneError, FencedError, LiftError, NotFoundError, PermanentError
 from lift_core.records import AdapterRecord, Claim, Recipe
 from lift_core.steps import Steps
 
@@ -32,7 +32,12 @@ def run_file(
     steps.store.put_file(bucket, key, path)
     arrival = steps.store.stat(bucket, key)
     steps.registry.record_arrivals([arrival], recipe)
-    job = steps.registry.newest_job(bucket, key, recipe.digest)
+    try:
+        job = steps.registry.newest_job(bucket, key, recipe.digest)
+    except NotFoundError:
+        # The same bytes, under another recipe than before.
+        steps.registry.reprocess(bucket, key, recipe)
+        job = steps.registry.newest_job(bucket, key, recipe.digest)
     existing = steps.registry.adapter_of_job(job.job_id)
     if existing is not None and existing.state == "active":
         return existing
@@ -40,6 +45,9 @@ def run_file(
     steps.registry.admit_job(job.job_id)
     try:
         return _chain(steps, job.run_id, holder, on_stage)
+    except (FencedError, AlreadyDoneError):
+        # Another attempt has the work: the job is its, and not failed.
+        raise
     except PermanentError as error:
         steps.fail(job.run_id, str(error), permanent=True)
         raise

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from datetime import datetime
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -156,10 +155,6 @@ class Recipe(Record):
         body = self.model_dump(mode="json", exclude_defaults=True)
         body["format"] = self.format
         return json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-
-    def revision_for(self, base_path: Path | str) -> str | None:
-        """The base model's revision to ask the hub for; None for a local folder."""
-        return None if Path(base_path).is_dir() else self.base_revision
 
     @property
     def digest(self) -> str:

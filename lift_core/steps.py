@@ -17,7 +17,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from lift_core.errors import AlreadyDoneError, DocumentError, ProofError, QualityError
+from lift_core.base_models import base_model_folder
+from lift_core.errors import (
+    AlreadyDoneError,
+    DocumentError,
+    ProofError,
+    QualityError,
+)
 from lift_core.log import logger_for
 from lift_core.recipes import load_recipe, named_recipe
 from lift_core.records import (
@@ -212,7 +218,7 @@ class Steps:
                 reader,
                 recipe=claim.recipe,
                 title=claim.title,
-                base_path=self.base_path(claim.recipe),
+                base_path=base_model_folder(claim.recipe, self.settings),
                 out_dir=folder,
                 on_progress=_log_every(5.0, log),
             )
@@ -247,7 +253,7 @@ class Steps:
             try:
                 scores = prove(
                     adapter_dir=folder,
-                    base_path=self.base_path(claim.recipe),
+                    base_path=base_model_folder(claim.recipe, self.settings),
                     recipe=claim.recipe,
                     title=claim.title,
                     pairs=pairs,
@@ -303,11 +309,6 @@ class Steps:
 
         for shard in self.registry.shards(job_id):
             yield from read_shard(self.store, self.settings.work_bucket, shard)
-
-    def base_path(self, recipe: Recipe) -> Path | str:
-        """The base model's folder under ``LIFT_MODELS_DIR``, or its name on the hub."""
-        local = self.settings.models / recipe.base_model
-        return local if local.is_dir() else recipe.base_model
 
     def _adapter(self, claim: Claim) -> AdapterRecord:
         adapter = self.registry.adapter_of_job(claim.job_id)

@@ -12,6 +12,7 @@ from lift_core.cli.output import json_option, print_json
 from lift_core.log import configure
 from lift_core.pipeline import run_file
 from lift_core.recipes import load_recipe
+from lift_core.stack.service import SHARED_CORES
 from lift_core.steps import Steps
 
 
@@ -29,8 +30,8 @@ def run(file: Path, recipe: str | None, as_json: bool) -> None:
     Example:
       lift run report.md
     """
-    # Read when torch is loaded. vLLM may share the cores: threads that spin while they wait slow both.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    # Read when torch is loaded, which is later.
+    os.environ.update({**SHARED_CORES, **os.environ})
     steps = Steps.connect()
     configure(steps.settings.log_format)
     started = time.monotonic()

@@ -22,10 +22,11 @@ _SELECT = """
            array(SELECT name FROM aliases WHERE adapter_id = a.id ORDER BY name) AS aliases
     FROM adapters a JOIN documents d ON d.id = a.document_id JOIN versions v ON v.id = a.version_id
 """
+# An immutable name before an alias before a document's key, which goes by its document's alias.
 _OF_THAT_NAME = """WHERE a.name = :name
     OR a.id = (SELECT adapter_id FROM aliases WHERE name = :name)
-    OR (d.key = :name AND a.state = 'active')
-    ORDER BY a.state = 'active' DESC LIMIT 1"""
+    OR (d.key = :name AND a.id = (SELECT adapter_id FROM aliases WHERE name = d.slug))
+    ORDER BY a.name = :name DESC, d.key <> :name DESC, a.id DESC LIMIT 1"""
 
 _NAME = re.compile(r"-v[0-9]+$")
 
@@ -104,7 +105,7 @@ class Adapters(Database):
     def activate(self, name: str) -> AdapterRecord:
         """Let a candidate serve: its document's aliases move to it and its job is done, at once.
 
-        Nothing happens where it is active. If its document has a newer version by now, it is kept
+        Nothing happens where it is active. If a newer version's adapter serves by now, this one is kept
         as superseded and the aliases stay where they are.
 
         Raises:
@@ -116,7 +117,7 @@ class Adapters(Database):
                 connection,
                 """
                 SELECT a.id, a.state, a.proven_at, a.job_id, d.id AS document_id, d.slug,
-                       v.state AS version_state
+                       v.id AS version_id, v.state AS version_state
                 FROM adapters a JOIN documents d ON d.id = a.document_id
                 JOIN versions v ON v.id = a.version_id WHERE a.name = :name FOR UPDATE OF d, a
                 """,
@@ -124,15 +125,17 @@ class Adapters(Database):
             )
             if found is None:
                 raise NotFoundError(f"there is no adapter '{name}'")
-            if found.proven_at is None:
+            if found.proven_at is None or found.state == "rejected":
                 raise ProofError(f"adapter '{name}' has not passed its proof: it cannot be activated")
             if found.state == "candidate":
                 newer = one(
                     connection,
-                    "SELECT 1 FROM adapters WHERE document_id = :d AND state = 'active' AND version_id > "
-                    "(SELECT version_id FROM adapters WHERE id = :a)",
+                    """
+                    SELECT 1 FROM adapters a JOIN versions v ON v.id = a.version_id
+                    WHERE a.document_id = :d AND a.state = 'active' AND (v.state = 'current' OR v.id > :v)
+                    """,
                     d=found.document_id,
-                    a=found.id,
+                    v=found.version_id,
                 )
                 if newer and found.version_state != "current":
                     connection.execute(

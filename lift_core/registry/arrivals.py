@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from datetime import datetime
 
 from sqlalchemy import Connection, text
 
@@ -23,14 +24,16 @@ class Arrivals(Database):
     ) -> int:
         """Make documents, versions and queued jobs of what is new; returns how many are new.
 
-        ``recipe_for`` is asked for new objects only; where it answers None, ``recipe`` holds. Where it
-        raises RecipeError the object is recorded with a job that failed for that reason, and the
-        others are not held up; where it raises NotFoundError the object is gone again.
+        Jobs are queued in the order of arrival. ``recipe_for`` is asked for objects that were put since
+        the last time (the same bytes may carry another tag); where it answers None, ``recipe`` holds.
+        Where it raises RecipeError the object is recorded with a job that failed for that reason, and
+        the others are not held up; where it raises NotFoundError the object is gone again.
         """
-        known = self._current_etags({found.bucket for found in arrivals})
+        known = self._current({found.bucket for found in arrivals})
         new = 0
-        for found in arrivals:
-            if known.get((found.bucket, found.key)) == found.etag:
+        for found in sorted(arrivals, key=lambda found: (found.arrived_at, found.key)):
+            etag, put_at = known.get((found.bucket, found.key), (None, found.arrived_at))
+            if etag == found.etag and found.arrived_at <= put_at:
                 continue
             refused = None
             try:
@@ -69,16 +72,20 @@ class Arrivals(Database):
                 job is cancelled.
         """
         with self.transaction() as connection:
-            found = one(
+            # The document's row first, as everywhere: whoever holds it may change its versions.
+            document = one(
                 connection,
-                """
-                SELECT v.id, v.document_id, v.etag, v.sha256, d.slug FROM jobs j
-                JOIN versions v ON v.id = j.version_id JOIN documents d ON d.id = v.document_id
-                WHERE j.id = :job FOR UPDATE OF v
-                """,
+                "SELECT d.id, d.slug FROM documents d JOIN versions v ON v.document_id = d.id "
+                "JOIN jobs j ON j.version_id = v.id WHERE j.id = :job FOR UPDATE OF d",
                 job=job_id,
             )
-            if found is None:
+            found = one(
+                connection,
+                "SELECT v.id, v.document_id, v.etag, v.state FROM jobs j "
+                "JOIN versions v ON v.id = j.version_id WHERE j.id = :job",
+                job=job_id,
+            )
+            if found is None or document is None:
                 raise NotFoundError(f"there is no job {job_id}")
             twin = one(
                 connection,
@@ -110,13 +117,15 @@ class Arrivals(Database):
                 text("UPDATE arrivals SET version_id = :twin WHERE document_id = :d AND etag = :etag"),
                 {"twin": twin.id, "d": found.document_id, "etag": found.etag},
             )
-            connection.execute(
-                text("UPDATE versions SET etag = :etag WHERE id = :twin"),
-                {"etag": found.etag, "twin": twin.id},
-            )
-            _make_current(connection, found.document_id, twin.id)
-            _repoint_aliases(connection, found.document_id, found.slug, twin.id)
-            event(connection, "job.cancelled", found.slug, job=job_id, reason=reason)
+            # A third version may have arrived while this one was being read: then that one stays current.
+            if found.state == "current":
+                connection.execute(
+                    text("UPDATE versions SET etag = :etag WHERE id = :twin"),
+                    {"etag": found.etag, "twin": twin.id},
+                )
+                _make_current(connection, found.document_id, twin.id)
+                _repoint_aliases(connection, found.document_id, document.slug, twin.id)
+            event(connection, "job.cancelled", document.slug, job=job_id, reason=reason)
         raise AlreadyDoneError(reason)
 
     def reprocess(self, bucket: str, key: str, recipe: Recipe | None = None) -> str:
@@ -164,19 +173,20 @@ class Arrivals(Database):
             raise NotFoundError(f"there is no job for '{key}' in {bucket} under this recipe")
         return AdmittedJob(job_id=found.id, run_id=found.run_id)
 
-    def _current_etags(self, buckets: Collection[str]) -> dict[tuple[str, str], str]:
+    def _current(self, buckets: Collection[str]) -> dict[tuple[str, str], tuple[str, datetime]]:
+        """ETag and time of the last put of every current version, by bucket and key."""
         with self.transaction() as connection:
             found = rows(
                 connection,
                 """
-                SELECT d.bucket, d.key, a.etag FROM documents d
+                SELECT d.bucket, d.key, a.etag, a.put_at FROM documents d
                 JOIN versions v ON v.document_id = d.id AND v.state = 'current'
                 JOIN arrivals a ON a.version_id = v.id AND a.etag = v.etag
                 WHERE d.bucket = ANY(:buckets)
                 """,
                 {"buckets": list(buckets)},
             )
-        return {(row.bucket, row.key): row.etag for row in found}
+        return {(row.bucket, row.key): (row.etag, row.put_at) for row in found}
 
     def _record(self, connection: Connection, found: Arrival, recipe: Recipe, refused: str | None) -> int:
         document_id, slug = _document(connection, found)
@@ -198,6 +208,10 @@ class Arrivals(Database):
                 _make_current(connection, document_id, version.id)
                 _repoint_aliases(connection, document_id, slug, version.id)
                 event(connection, "version.current", slug, version=version.number)
+            connection.execute(
+                text("UPDATE arrivals SET put_at = :at WHERE document_id = :d AND etag = :etag"),
+                {"at": found.arrived_at, "d": document_id, "etag": found.etag},
+            )
             version_id, number, new = version.id, version.number, 0
         else:
             made = one(
@@ -216,14 +230,18 @@ class Arrivals(Database):
                 raise RuntimeError("INSERT … RETURNING gave no row")
             version_id, number, new = made.id, made.number, 1
             connection.execute(
-                text("INSERT INTO arrivals (document_id, etag, version_id) VALUES (:d, :etag, :v)"),
-                {"d": document_id, "etag": found.etag, "v": version_id},
+                text(
+                    "INSERT INTO arrivals (document_id, etag, version_id, put_at) VALUES (:d, :etag, :v, :at)"
+                ),
+                {"d": document_id, "etag": found.etag, "v": version_id, "at": found.arrived_at},
             )
             _make_current(connection, document_id, version_id)
             event(connection, "version.arrived", slug, version=number, key=found.key, size=found.size)
         there = one(
             connection,
-            "SELECT id FROM jobs WHERE version_id = :v AND recipe_digest = :r AND state <> 'cancelled'",
+            # A job that was refused for its tag never began: the corrected tag may ask for the same recipe.
+            "SELECT id FROM jobs WHERE version_id = :v AND recipe_digest = :r AND state <> 'cancelled' "
+            "AND NOT (state = 'failed' AND admitted_at IS NULL)",
             v=version_id,
             r=recipe.digest,
         )
@@ -238,8 +256,12 @@ def _document(connection: Connection, found: Arrival) -> tuple[int, str]:
     query = "SELECT id, slug FROM documents WHERE bucket = :bucket AND key = :key FOR UPDATE"
     row = one(connection, query, bucket=found.bucket, key=found.key)
     if row is None:
+        # One lock for all slugs: `b/report.md` and `report-2.md` may both want `report-2`. Whoever
+        # waited for it looks again: another dispatcher may have made the document meanwhile.
+        connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('lift-slugs'))"))
+        row = one(connection, query, bucket=found.bucket, key=found.key)
+    if row is None:
         base = slug_of(found.key)
-        connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('slug:' || :base))"), {"base": base})
         taken = {
             r.slug
             for r in rows(

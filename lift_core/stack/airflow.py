@@ -12,7 +12,7 @@ from string import Template
 
 from lift_core.errors import LiftError
 from lift_core.stack.ports import HOST
-from lift_core.stack.service import get_json
+from lift_core.stack.service import SHARED_CORES, get_json
 from lift_core.stack.state import Secrets, write_private
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -90,8 +90,7 @@ def environment(home: Path) -> dict[str, str]:
         # A bar drawn into a task's log is noise, and Airflow files what goes to stderr as an error.
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
         "TQDM_DISABLE": "1",
-        # Training shares its cores with vLLM: OpenMP threads that spin while they wait slow both.
-        "OMP_WAIT_POLICY": "passive",
+        **SHARED_CORES,
         "PYTHONUNBUFFERED": "1",
     }
 

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from lift_core.stack.ports import HOST
-from lift_core.stack.service import get_json
+from lift_core.stack.service import SHARED_CORES, get_json
 
 MAX_MODEL_LEN = 2048
 """Tokens of context. Prompts are a few hundred; a longer one only costs memory here."""
@@ -74,15 +74,14 @@ def _sharing_environment() -> dict[str, str]:
     """Variables for a server that shares a few cores with the training.
 
     vLLM's default is a worker process bound to all cores but one, which its engine polls without
-    pause, and OpenMP threads that spin while they wait. Beside a training on the same two cores
-    that costs both of them more than half their speed (docs/log.md has the figures). So: the
-    engine runs the model itself (``--distributed-executor-backend uni``, which is allowed only
-    without V1 multiprocessing), on all cores, and threads sleep while they wait.
+    pause. Beside a training on the same two cores that costs both of them a good part of their speed
+    (docs/log.md has the figures). So the engine runs the model itself, on all cores
+    (``--distributed-executor-backend uni``, which is allowed only without V1 multiprocessing).
     """
     values = {
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
         "OMP_NUM_THREADS": str(len(usable_cores())),
-        "OMP_WAIT_POLICY": "passive",
+        **SHARED_CORES,
     }
     # What vLLM does for its workers: its kernels and torch must share one OpenMP runtime.
     spec = importlib.util.find_spec("torch")

@@ -163,7 +163,13 @@ class ObjectStore:
                     f"{self._endpoint} cannot serve {where} now: {error.code}"
                 ) from error
             raise LiftError(f"{self._endpoint} refuses {where}: {error.code}: {error.message}") from error
-        except (HTTPError, OSError, MinioException) as error:
+        except ValueError as error:
+            # The SDK's parser, at an answer that is no S3 server's; or its check of a bucket's name.
+            raise LiftError(
+                f"{self._endpoint} and the object store's client do not understand each other about {where} "
+                f"({error}): is LIFT_S3_ENDPOINT an S3 endpoint?"
+            ) from error
+        except (HTTPError, ConnectionError, TimeoutError, MinioException) as error:
             raise ServiceUnavailableError(
                 f"the object store at {self._endpoint} does not answer ({type(error).__name__}) for {where}: "
                 "is it up? see `lift status`, or check LIFT_S3_ENDPOINT"

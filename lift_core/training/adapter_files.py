@@ -20,7 +20,8 @@ def save_adapter(model: Any, recipe: Recipe, result: TrainingResult, folder: Pat
     folder.mkdir(parents=True, exist_ok=True)
     weights = {
         name: tensor.detach().to("cpu", torch.bfloat16).contiguous()
-        for name, tensor in get_peft_model_state_dict(model).items()
+        # Without that PEFT would ask the hub whether the vocabulary grew.
+        for name, tensor in get_peft_model_state_dict(model, save_embedding_layers=False).items()
     }
     save_file(weights, folder / "adapter_model.safetensors", metadata={"format": "pt"})
     config = model.peft_config["default"]

@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from lift_core.errors import QualityError, TrainingDivergedError
 from lift_core.records import QAPair, Recipe, TrainingResult
 from lift_core.training.adapter_files import save_adapter
+from lift_core.training.lora import fuse
 from lift_core.training.packing import Encoder, Example, micro_packs, pack
 
 
@@ -40,7 +41,7 @@ def train(
     *,
     recipe: Recipe,
     title: str,
-    base_path: Path | str,
+    base_path: Path,
     out_dir: Path,
     on_progress: Callable[[TrainingProgress], None] | None = None,
 ) -> TrainingResult:
@@ -56,8 +57,7 @@ def train(
 
     random_order = random.Random(recipe.training.seed)  # noqa: S311 - an order, not a secret
     torch.manual_seed(recipe.training.seed)
-    tokenizer = AutoTokenizer.from_pretrained(str(base_path), revision=recipe.revision_for(base_path))
-    encoder = Encoder(tokenizer, recipe.training, title)
+    encoder = Encoder(AutoTokenizer.from_pretrained(str(base_path)), recipe.training, title)
     model = load_with_lora(base_path, recipe)
     stepper = Stepper(model, recipe, encoder.prefix)
 
@@ -100,18 +100,13 @@ def train(
     return result
 
 
-def load_with_lora(base_path: Path | str, recipe: Recipe) -> Any:
+def load_with_lora(base_path: Path, recipe: Recipe) -> Any:
     """The frozen base model in the recipe's precision, with float32 LoRA matrices on it."""
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
 
     dtype = torch.bfloat16 if recipe.training.precision == "bf16" else torch.float32
-    base = AutoModelForCausalLM.from_pretrained(
-        str(base_path),
-        revision=recipe.revision_for(base_path),
-        dtype=dtype,
-        attn_implementation="sdpa",
-    )
+    base = AutoModelForCausalLM.from_pretrained(str(base_path), dtype=dtype, attn_implementation="sdpa")
     base.to("cuda" if torch.cuda.is_available() else "cpu")
     config = LoraConfig(
         r=recipe.lora.rank,
@@ -124,6 +119,7 @@ def load_with_lora(base_path: Path | str, recipe: Recipe) -> Any:
     for parameter in model.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
+    fuse(model)
     model.train()
     return model
 
@@ -168,14 +164,13 @@ class Stepper:
         """Summed cross-entropy of a pack's answer tokens; vocabulary logits only where they are needed."""
         packed = pack(self._prefix, group, self._dtype)
         self.tokens += packed.ids.shape[1]
-        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._dtype == torch.bfloat16):
-            hidden = self._base.model(
-                input_ids=packed.ids.to(self._device),
-                position_ids=packed.positions.to(self._device),
-                attention_mask=packed.mask.to(self._device),
-                use_cache=False,
-            ).last_hidden_state[0]
-            logits = self._base.lm_head(hidden[packed.sources.to(self._device)])
+        hidden = self._base.model(
+            input_ids=packed.ids.to(self._device),
+            position_ids=packed.positions.to(self._device),
+            attention_mask=packed.mask.to(self._device),
+            use_cache=False,
+        ).last_hidden_state[0]
+        logits = self._base.lm_head(hidden[packed.sources.to(self._device)])
         return F.cross_entropy(logits.float(), packed.targets.to(self._device), reduction="sum")
 
 

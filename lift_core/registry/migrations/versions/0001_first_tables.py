@@ -37,6 +37,7 @@ CREATE TABLE arrivals (
     document_id bigint NOT NULL REFERENCES documents ON DELETE RESTRICT,
     etag text NOT NULL,
     version_id bigint NOT NULL REFERENCES versions ON DELETE RESTRICT,
+    put_at timestamptz NOT NULL,
     PRIMARY KEY (document_id, etag)
 );
 
@@ -155,6 +156,8 @@ BEGIN
 END $$;
 CREATE TRIGGER events_are_append_only BEFORE UPDATE OR DELETE ON events
     FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER events_are_never_truncated BEFORE TRUNCATE ON events
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 
 CREATE FUNCTION check_job_move() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -173,8 +176,10 @@ CREATE TRIGGER jobs_move_legally BEFORE UPDATE OF state ON jobs
 
 CREATE FUNCTION check_adapter_change() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    IF (NEW.name, NEW.job_id, NEW.prefix, NEW.files) IS DISTINCT FROM
-       (OLD.name, OLD.job_id, OLD.prefix, OLD.files) THEN
+    IF (NEW.name, NEW.document_id, NEW.version_id, NEW.job_id, NEW.recipe_digest, NEW.base_model,
+        NEW.base_revision, NEW.prefix, NEW.files) IS DISTINCT FROM
+       (OLD.name, OLD.document_id, OLD.version_id, OLD.job_id, OLD.recipe_digest, OLD.base_model,
+        OLD.base_revision, OLD.prefix, OLD.files) THEN
         RAISE EXCEPTION 'adapter % is immutable', OLD.name;
     END IF;
     RETURN NEW;

@@ -1,0 +1,455 @@
+"""Jobs are admitted in order, claimed by their run, and written only under the newest token."""
+
+import itertools
+import threading
+
+import psycopg2
+import pytest
+
+from lift_core.errors import AlreadyDoneError, FencedError, NotFoundError
+from lift_core.records import Recipe, Shard, StreamEnd
+
+STEPS_TO = {
+    "queued": (),
+    "admitted": ("admitted",),
+    "running": ("admitted", "running"),
+    "done": ("admitted", "running", "done"),
+    "failed": ("admitted", "running", "failed"),
+    "cancelled": ("cancelled",),
+}
+LEGAL = {
+    ("queued", "admitted"),
+    ("queued", "cancelled"),
+    ("queued", "failed"),
+    ("admitted", "running"),
+    ("admitted", "cancelled"),
+    ("admitted", "failed"),
+    ("running", "done"),
+    ("running", "failed"),
+    ("running", "cancelled"),
+    ("failed", "running"),
+    ("failed", "cancelled"),
+}
+
+
+def shard(number, first=None, last=None):
+    first = number if first is None else first
+    return Shard(
+        number=number,
+        key=f"shard-{number}-{first}",
+        sha256="0" * 64,
+        first_segment=first,
+        last_segment=first if last is None else last,
+        pair_count=1,
+    )
+
+
+def end(state="complete", reason=None):
+    return StreamEnd(state=state, shard_count=0, pair_count=0, checksum="c", reason=reason)
+
+
+@pytest.fixture
+def queue(registry, work):
+    """Queue jobs of so many documents; their run ids in the order of arrival."""
+
+    def fill(count):
+        # Names against the order of arrival: that order alone must count.
+        arrivals = [work.arrival(f"doc-{count - n:02}.md", f"e{n}", seconds=n) for n in range(count)]
+        registry.record_arrivals(arrivals, work.recipe)
+        return [registry.newest_job("inbox", found.key, work.recipe.digest).run_id for found in arrivals]
+
+    return fill
+
+
+def run_ids(jobs):
+    return [job.run_id for job in jobs]
+
+
+# --- admission ------------------------------------------------------------------------------
+
+
+def test_jobs_are_admitted_in_the_order_of_arrival_up_to_the_limit(registry, queue):
+    runs = queue(6)
+    assert run_ids(registry.admit_jobs("inbox", 3)) == runs[:3]
+    assert registry.admit_jobs("inbox", 3) == []
+    registry.claim(runs[0])
+    assert registry.admit_jobs("inbox", 3) == []
+    registry.fail_job(registry.job_of_run(runs[0]), "it was unreadable", permanent=True)
+    assert run_ids(registry.admit_jobs("inbox", 3)) == runs[3:4]
+    assert run_ids(registry.admit_jobs("inbox", 10)) == runs[4:]
+    assert registry.admit_jobs("inbox", 0) == []
+
+
+def test_what_arrived_first_is_admitted_first_whatever_the_order_of_the_listing(registry, work):
+    # A listing is in the order of the keys.
+    registry.record_arrivals(
+        [work.arrival("a.md", "e1", seconds=60), work.arrival("z.md", "e2", seconds=0)], work.recipe
+    )
+    [first] = registry.admit_jobs("inbox", 1)
+    assert first.run_id.startswith("z-v1-")
+
+
+def test_admitters_at_once_keep_the_limit_and_the_order(registry, queue, together):
+    runs = queue(20)
+    admitted = [job for jobs in together(8, lambda _: registry.admit_jobs("inbox", 5)) for job in jobs]
+    assert sorted(run_ids(admitted)) == sorted(runs[:5])
+
+
+def test_the_limit_and_the_order_hold_while_runs_begin_and_end(registry, queue, together, sql):
+    runs = queue(24)
+    under_way_at_most = []
+    watching = threading.Event()
+
+    def watch():
+        while not watching.is_set():
+            under_way_at_most.append(
+                sql("SELECT count(*) FROM jobs WHERE state IN ('admitted', 'running')")[0][0]
+            )
+
+    def work_off(_):
+        done = []
+        for _ in range(500):
+            for job in registry.admit_jobs("inbox", 3):
+                registry.claim(job.run_id)
+                registry.fail_job(job.job_id, "enough", permanent=True)
+                done.append(job.run_id)
+            if not sql("SELECT 1 FROM jobs WHERE state = 'queued' LIMIT 1"):
+                break
+        return done
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        worked = [run for done in together(4, work_off) for run in done]
+    finally:
+        watching.set()
+        watcher.join()
+    assert sorted(worked) == sorted(runs)
+    assert max(under_way_at_most) <= 3
+    # Those of one transaction were admitted at once.
+    admissions = sql(
+        "SELECT array_agg(subject) FROM events WHERE kind = 'job.admitted' "
+        "GROUP BY xmin::text ORDER BY min(id)"
+    )
+    assert [run for (batch,) in admissions for run in sorted(batch, key=runs.index)] == runs
+
+
+def test_documents_of_another_bucket_are_neither_admitted_nor_counted(registry, work, queue):
+    elsewhere = work.arrival("local.md", "e1").model_copy(update={"bucket": "elsewhere"})
+    registry.record_arrivals([elsewhere], work.recipe)
+    own = registry.newest_job("elsewhere", "local.md", work.recipe.digest)
+    runs = queue(2)
+    assert run_ids(registry.admit_jobs("inbox", 2)) == runs
+    registry.admit_job(own.job_id)
+    registry.fail_job(registry.job_of_run(runs[0]), "it was unreadable", permanent=True)
+    later = work.arrive("later.md", "e9")
+    assert registry.admit_jobs("inbox", 2) == [later]
+    assert registry.claim(own.run_id).bucket == "elsewhere"
+
+
+def test_an_admitted_job_that_no_run_claimed_is_offered_again_under_the_same_run(registry, queue, sql):
+    runs = queue(3)
+    assert run_ids(registry.admit_jobs("inbox", 2)) == runs[:2]
+    assert registry.admit_jobs("inbox", 2) == []
+    registry.claim(runs[0])
+    sql("UPDATE jobs SET admitted_at = admitted_at - interval '61 seconds' WHERE admitted_at IS NOT NULL")
+    assert run_ids(registry.admit_jobs("inbox", 2)) == runs[1:2]
+    assert registry.admit_jobs("inbox", 2) == []
+
+
+def test_a_job_offered_again_to_admitters_at_once_is_offered_once(registry, queue, sql, together):
+    runs = queue(3)
+    registry.admit_jobs("inbox", 3)
+    sql("UPDATE jobs SET admitted_at = admitted_at - interval '61 seconds'")
+    offered = [job for jobs in together(6, lambda _: registry.admit_jobs("inbox", 3)) for job in jobs]
+    assert sorted(run_ids(offered)) == sorted(runs)
+
+
+def test_reprocessing_makes_a_new_generation_and_leaves_the_old_one_alone(registry, work):
+    adapter = work.active()
+    run = registry.reprocess("inbox", "report.md")
+    assert run.endswith("-g2")
+    assert run_ids(registry.admit_jobs("inbox", 10)) == [run]
+    assert registry.resolve("report").name == adapter.name
+    second = work.finish(registry.claim(run))
+    assert second.name == "report-v2"
+    assert registry.resolve("report").name == second.name
+    with pytest.raises(NotFoundError, match=r"nobody\.md"):
+        registry.reprocess("inbox", "nobody.md")
+    registry.mark_missing("inbox", set())
+    with pytest.raises(NotFoundError, match=r"report\.md"):
+        registry.reprocess("inbox", "report.md")
+
+
+def test_reprocessing_after_a_revert_is_of_the_version_that_is_current(registry, work):
+    work.active(etag="e1")
+    work.active(etag="e2")
+    work.arrive(etag="e1")
+    run = registry.reprocess("inbox", "report.md")
+    registry.admit_jobs("inbox", 10)
+    assert registry.claim(run).version == 1
+
+
+# --- claims ---------------------------------------------------------------------------------
+
+
+def test_a_claim_tells_what_the_run_needs(registry, work):
+    job = work.arrive("folder/My Report.md", "e7")
+    registry.admit_job(job.job_id)
+    claim = registry.claim(job.run_id)
+    assert (claim.job_id, claim.run_id, claim.slug) == (job.job_id, job.run_id, "my-report")
+    assert (claim.bucket, claim.key, claim.etag) == ("inbox", "folder/My Report.md", "e7")
+    assert (claim.version, claim.size, claim.recipe) == (1, 100, work.recipe)
+    assert registry.claim(job.run_id) == claim
+    assert registry.document("my-report").state == "splitting"
+
+
+def test_a_run_that_nobody_knows_is_refused(registry):
+    with pytest.raises(NotFoundError, match="stranger-v1"):
+        registry.claim("stranger-v1-00000000-g1")
+    with pytest.raises(NotFoundError, match="stranger-v1"):
+        registry.job_of_run("stranger-v1-00000000-g1")
+
+
+def test_a_job_that_was_not_admitted_cannot_be_claimed(registry, work):
+    job = work.arrive()
+    with pytest.raises(AlreadyDoneError, match="the job is queued"):
+        registry.claim(job.run_id)
+    assert registry.document("report").state == "queued"
+
+
+def test_a_job_that_is_done_cannot_be_claimed(registry, work):
+    claim = work.claim()
+    work.finish(claim)
+    with pytest.raises(AlreadyDoneError, match="the job is done"):
+        registry.claim(claim.run_id)
+
+
+def test_a_cancelled_job_cannot_be_claimed_and_tells_why(registry, work):
+    job = work.arrive(etag="e1")
+    work.arrive(etag="e2")
+    with pytest.raises(AlreadyDoneError, match=r"cancelled \(a newer version arrived\)"):
+        registry.claim(job.run_id)
+
+
+def test_a_failed_job_is_taken_up_again_by_its_run(registry, work):
+    claim = work.claim()
+    lease = registry.acquire(claim.job_id, "generate", "test")
+    registry.append_shard(lease, shard(0))
+    registry.end_stream(lease, end("failed", "too few pairs"))
+    registry.fail_job(claim.job_id, "too few pairs", permanent=True)
+    document = registry.document("report")
+    assert (document.state, document.reason) == ("failed", "too few pairs")
+
+    assert registry.claim(claim.run_id) == claim
+    document = registry.document("report")
+    assert document.state != "failed"
+    assert document.reason is None
+    assert registry.stream_end(claim.job_id) is None
+    assert registry.shards(claim.job_id) == [shard(0)]
+    work.finish(claim)
+    assert registry.document("report").state == "ready"
+
+
+def test_a_run_of_a_superseded_version_ends_and_does_not_come_back(registry, work):
+    claim = work.claim(etag="e1")
+    work.arrive(etag="e2")
+    for _ in range(2):
+        with pytest.raises(AlreadyDoneError, match="a newer version arrived"):
+            registry.claim(claim.run_id)
+
+
+def test_a_job_that_has_ended_keeps_how_it_ended(registry, work):
+    claim = work.claim()
+    work.finish(claim)
+    registry.fail_job(claim.job_id, "too late", permanent=False)
+    document = registry.document("report")
+    assert (document.state, document.reason) == ("ready", None)
+
+
+def test_claims_of_one_run_at_once_all_get_the_same_job(registry, work, together, sql):
+    job = work.arrive()
+    registry.admit_job(job.job_id)
+    claims = together(6, lambda _: registry.claim(job.run_id))
+    assert claims == [claims[0]] * 6
+    assert sql("SELECT count(*) FROM events WHERE kind = 'job.running'") == [(1,)]
+
+
+# --- fencing --------------------------------------------------------------------------------
+
+
+def test_every_attempt_gets_a_higher_token_and_only_the_newest_may_write(registry, work, together):
+    claim = work.claim()
+    leases = together(8, lambda n: registry.acquire(claim.job_id, "generate", f"host-{n}"))
+    assert sorted(lease.token for lease in leases) == list(range(1, 9))
+    for lease in sorted(leases, key=lambda each: each.token)[:-1]:
+        with pytest.raises(FencedError, match="replaced by attempt 8"):
+            registry.append_shard(lease, shard(0))
+    registry.append_shard(max(leases, key=lambda each: each.token), shard(0))
+    assert registry.shards(claim.job_id) == [shard(0)]
+
+
+def test_an_old_token_may_not_append_a_shard(registry, work):
+    claim = work.claim()
+    old = registry.acquire(claim.job_id, "generate", "old")
+    registry.append_shard(old, shard(0))
+    registry.acquire(claim.job_id, "generate", "new")
+    with pytest.raises(FencedError, match="new"):
+        registry.append_shard(old, shard(1))
+    assert registry.shards(claim.job_id) == [shard(0)]
+
+
+def test_an_old_token_may_not_end_the_stream(registry, work):
+    claim = work.claim()
+    old = registry.acquire(claim.job_id, "generate", "old")
+    new = registry.acquire(claim.job_id, "generate", "new")
+    with pytest.raises(FencedError):
+        registry.end_stream(old, end("failed", "I gave up"))
+    assert registry.stream_end(claim.job_id) is None
+    registry.end_stream(new, end())
+    assert registry.stream_end(claim.job_id) == end()
+
+
+def test_an_old_token_may_not_register_an_adapter(registry, work):
+    claim = work.claim()
+    old = registry.acquire(claim.job_id, "train", "old")
+    registry.acquire(claim.job_id, "train", "new")
+    with pytest.raises(FencedError):
+        registry.register_candidate(old, "old/", {"a": "0" * 64}, {})
+    assert registry.adapters() == []
+    assert registry.adapter_of_job(claim.job_id) is None
+
+
+def test_a_token_of_one_role_says_nothing_about_another(registry, work):
+    claim = work.claim()
+    writer = registry.acquire(claim.job_id, "generate", "writer")
+    registry.acquire(claim.job_id, "train", "first")
+    trainer = registry.acquire(claim.job_id, "train", "second")
+    registry.append_shard(writer, shard(0))
+    assert registry.register_candidate(trainer, "p/", {}, {}).name == "report-v1"
+
+
+def test_a_write_that_waits_while_a_newer_attempt_begins_is_refused(
+    registry, work, connect, background, wait_for_blocked
+):
+    claim = work.claim()
+    old = registry.acquire(claim.job_id, "generate", "old")
+    # A newer attempt that is about to commit its token.
+    newer = connect()
+    newer.cursor().execute("UPDATE leases SET token = token + 1, holder = 'new'")
+    writing = background(registry.append_shard, old, shard(0))
+    wait_for_blocked(1)
+    newer.commit()
+    with pytest.raises(FencedError):
+        writing.result(30)
+    assert registry.shards(claim.job_id) == []
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [shard(2, first=1), shard(0, first=0), shard(1, first=2), shard(1, first=0)],
+    ids=["a gap in numbers", "the same again", "a gap in segments", "segments twice"],
+)
+def test_a_shard_that_is_not_the_next_one_is_refused(registry, work, wrong):
+    claim = work.claim()
+    lease = registry.acquire(claim.job_id, "generate", "test")
+    registry.append_shard(lease, shard(0))
+    with pytest.raises(FencedError, match="not the next one"):
+        registry.append_shard(lease, wrong.model_copy(update={"key": "another"}))
+    assert registry.shards(claim.job_id) == [shard(0)]
+
+
+def test_a_stream_that_has_ended_takes_no_more(registry, work):
+    claim = work.claim()
+    lease = registry.acquire(claim.job_id, "generate", "test")
+    registry.append_shard(lease, shard(0, last=3))
+    registry.end_stream(lease, end())
+    with pytest.raises(FencedError, match="ended"):
+        registry.append_shard(lease, shard(1, first=4))
+    registry.end_stream(lease, end("failed", "changed my mind"))
+    assert registry.stream_end(claim.job_id) == end()
+
+
+# --- what the database itself refuses ---------------------------------------------------------
+
+
+def test_the_database_refuses_every_move_of_a_job_but_the_legal_ones(registry, work, connect):
+    work.arrive()
+    connection = connect()
+    allowed = set()
+    for before, after in itertools.permutations(STEPS_TO, 2):
+        with connection.cursor() as cursor:
+            for state in STEPS_TO[before]:
+                cursor.execute("UPDATE jobs SET state = %s, reason = 'test'", (state,))
+            try:
+                cursor.execute("UPDATE jobs SET state = %s, reason = 'test'", (after,))
+                allowed.add((before, after))
+            except psycopg2.errors.RaiseException as error:
+                assert f"cannot move from {before} to {after}" in str(error)
+        connection.rollback()
+    assert allowed == LEGAL
+    assert registry.document("report").state == "queued"
+
+
+def test_a_job_cannot_fail_without_a_reason_or_be_in_an_unknown_state(work, sql):
+    work.arrive()
+    with pytest.raises(psycopg2.errors.CheckViolation):
+        sql("UPDATE jobs SET state = 'failed', reason = NULL")
+    with pytest.raises(psycopg2.Error):
+        sql("UPDATE jobs SET state = 'paused'")
+    assert sql("SELECT state FROM jobs") == [("queued",)]
+
+
+def test_one_version_has_one_job_a_recipe_and_generation(work, sql):
+    work.arrive()
+    with pytest.raises(psycopg2.errors.UniqueViolation):
+        sql(
+            "INSERT INTO jobs (version_id, recipe_digest, generation, run_id) "
+            "SELECT version_id, recipe_digest, generation, 'another' FROM jobs"
+        )
+
+
+@pytest.mark.parametrize(
+    "statement", ["UPDATE events SET kind = kind", "DELETE FROM events", "TRUNCATE events"]
+)
+def test_events_can_only_be_added(work, sql, statement):
+    work.arrive()
+    before = sql("SELECT * FROM events ORDER BY id")
+    assert before
+    with pytest.raises(psycopg2.Error, match="append-only"):
+        sql(statement)
+    assert sql("SELECT * FROM events ORDER BY id") == before
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        (
+            "name = 'report-v9'",
+            "prefix = 'elsewhere/'",
+            """files = '{"adapter_model.safetensors": "other"}'""",
+            "files = '{}'",
+            "job_id = (SELECT max(id) FROM jobs)",
+        ),
+        (
+            "version_id = (SELECT max(id) FROM versions)",
+            "document_id = (SELECT max(id) FROM documents)",
+            "recipe_digest = (SELECT digest FROM recipes WHERE digest <> recipe_digest)",
+            "base_model = 'another'",
+            "base_revision = 'another'",
+        ),
+    ],
+    ids=["its name and its files", "where it comes from"],
+)
+def test_what_an_adapter_is_cannot_be_changed(registry, work, sql, changes):
+    adapter = work.active("report.md")
+    registry.record_arrivals([work.arrival("other.md", "e9")], Recipe(base_model="another"))
+    allowed = []
+    for change in changes:
+        try:
+            sql(f"UPDATE adapters SET {change}")
+            allowed.append(change)
+        except psycopg2.errors.RaiseException as error:
+            assert "adapter report-v1 is immutable" in str(error)
+    assert allowed == []
+    assert registry.adapter("report-v1") == adapter

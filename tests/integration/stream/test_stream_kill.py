@@ -1,0 +1,306 @@
+"""Writers that are killed at any moment: whoever reads the stream gets every pair once, in order."""
+
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from lift_core.stack.processes import wait_until
+from lift_core.stream import ShardReader, read_shard
+
+SEGMENTS = 240
+KILLS = 12
+SEED = 7
+LONGEST_LIFE_SECONDS = 0.12
+
+# Forks a writer for every socket that it is given: each is a process of its own, there at once. A
+# writer begins when it is told to; with `step` it also waits before each shard. Its last words say
+# how it ended.
+NURSERY = """
+import os, signal, socket, sys
+from lift_core.records import QAPair
+from lift_core.registry import Registry
+from lift_core.settings import get_settings
+from lift_core.store import ObjectStore
+from lift_core.stream import ShardWriter
+
+def write(talk, job, segments, mode):
+    settings = get_settings()
+    registry, store = Registry.from_settings(settings), ObjectStore.from_settings(settings)
+    talk.readline()
+    lease = registry.acquire(job, "generate", "writer")
+    writer = ShardWriter(registry, store, lease, settings.work_bucket)
+    first = writer.resume_at()
+    while first < segments:
+        if mode == "step":
+            print("next", file=talk, flush=True)
+            talk.readline()
+        last = min(first + first % 3, segments - 1)
+        writer.append(first, last, [
+            QAPair(segment=segment, question=f"Q{segment}.{n}?", answer=f"attempt {lease.token}")
+            for segment in range(first, last + 1) for n in range(segment % 4)
+        ])
+        first = last + 1
+    writer.complete()
+
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+control = socket.socket(fileno=int(sys.argv[1]))
+while True:
+    words, sockets, _, _ = socket.recv_fds(control, 1024, 1)
+    if not words:
+        break
+    pid = os.fork()
+    if pid == 0:
+        control.close()
+        with socket.socket(fileno=sockets[0]).makefile("rw") as talk:
+            job, segments, mode = words.decode().split()
+            try:
+                write(talk, int(job), int(segments), mode)
+                print("done", file=talk, flush=True)
+            except Exception as error:
+                print(f"{type(error).__name__}: {error}", file=talk, flush=True)
+        os._exit(0)
+    os.close(sockets[0])
+    control.send(str(pid).encode())
+"""
+
+
+def expected(segments):
+    """What a reader must see; some segments have no pair."""
+    return [(segment, f"Q{segment}.{n}?") for segment in range(segments) for n in range(segment % 4)]
+
+
+class Writer:
+    """A writer in a process of its own."""
+
+    def __init__(self, nursery, job_id, segments, mode="run"):
+        ours, theirs = socket.socketpair()
+        ours.settimeout(60)
+        socket.send_fds(nursery, [f"{job_id} {segments} {mode}".encode()], [theirs.fileno()])
+        theirs.close()
+        self.pid = int(nursery.recv(32))
+        self.talk = ours.makefile("rw")
+        self.ended = False
+
+    def tell(self):
+        """Let it begin, or write its next shard."""
+        print(file=self.talk, flush=True)
+
+    def hear(self):
+        return self.talk.readline().strip()
+
+    def step(self):
+        """Let it go on until it is at its next shard."""
+        self.tell()
+        assert self.hear() == "next"
+
+    def kill(self):
+        os.kill(self.pid, signal.SIGKILL)
+        assert self.end() == "", "it ended before it was killed"
+
+    def end(self):
+        """Wait for its end; its last words."""
+        try:
+            said = self.talk.read().strip()
+        except ConnectionResetError:  # killed before it had heard what it was told
+            said = ""
+        self.ended = True
+        return said
+
+
+@pytest.fixture(scope="module")
+def nursery(environment):
+    ours, theirs = socket.socketpair()
+    with theirs:
+        process = subprocess.Popen(
+            [sys.executable, "-c", NURSERY, str(theirs.fileno())],
+            env=environment,
+            pass_fds=[theirs.fileno()],
+        )
+    yield ours
+    ours.close()
+    process.wait(30)
+
+
+@pytest.fixture
+def start(nursery):
+    started = []
+
+    def begin(*words):
+        started.append(Writer(nursery, *words))
+        return started[-1]
+
+    yield begin
+    for writer in started:
+        if not writer.ended:
+            writer.kill()
+
+
+@pytest.fixture
+def job_id(work):
+    return work.claim().job_id
+
+
+@pytest.fixture
+def reading(registry, store, settings, job_id):
+    """A reader beside the writers: what it saw, once the stream has ended."""
+    seen, trouble = [], []
+    given_up = threading.Event()
+
+    def read():
+        reader = ShardReader(
+            registry,
+            store,
+            job_id,
+            settings.work_bucket,
+            idle_seconds=60,
+            poll_seconds=0.02,
+            writer_gone=given_up,
+        )
+        try:
+            seen.extend(reader)
+        except Exception as error:
+            trouble.append(error)
+
+    thread = threading.Thread(target=read)
+    thread.start()
+
+    def finish():
+        thread.join(60)
+        assert not thread.is_alive(), "the reader did not see the end of the stream"
+        assert trouble == []
+        return seen
+
+    yield finish
+    given_up.set()
+    thread.join()
+
+
+@pytest.fixture
+def orphans(registry, store, settings, job_id):
+    """Keys of objects that were put but are not part of the stream."""
+
+    def find():
+        put = {found.key for found in store.list(settings.work_bucket, f"jobs/{job_id}/pairs/")}
+        return put - {shard.key for shard in registry.shards(job_id)}
+
+    return find
+
+
+@pytest.mark.timeout(240)
+def test_writers_killed_at_any_moment_leave_every_pair_once_and_in_order(
+    registry, start, reading, job_id, orphans, connect, wait_for_blocked, sql
+):
+    chance = random.Random(SEED)
+    # Where a kill would seldom fall by chance: after the object and before its row, and within the
+    # transaction of the row. A lock stops the writer there.
+    stops = {
+        3: "SELECT 1 FROM leases FOR UPDATE",
+        6: "LOCK TABLE shards IN SHARE MODE",
+        9: "SELECT 1 FROM leases FOR UPDATE",
+    }
+    for number in range(KILLS):
+        writer = start(job_id, SEGMENTS)
+        there = len(registry.shards(job_id))
+        writer.tell()
+        if number in stops:
+            assert wait_until(lambda there=there: len(registry.shards(job_id)) > there, 30)
+            holder = connect()
+            holder.cursor().execute(stops[number])
+            wait_for_blocked(1)
+            left = orphans()
+            writer.kill()
+            holder.rollback()
+            assert left, "the writer had put no object when it was stopped"
+        else:
+            time.sleep(chance.uniform(0, LONGEST_LIFE_SECONDS))
+            writer.kill()
+    assert registry.stream_end(job_id) is None
+    assert len(registry.shards(job_id)) > 0
+    last = start(job_id, SEGMENTS)
+    last.tell()
+    assert last.end() == "done"
+
+    seen = reading()
+    assert [(pair.segment, pair.question) for pair in seen] == expected(SEGMENTS)
+    end = registry.stream_end(job_id)
+    shards = registry.shards(job_id)
+    assert (end.state, end.shard_count, end.pair_count) == ("complete", len(shards), len(seen))
+    assert [shard.number for shard in shards] == list(range(len(shards)))
+    # Several attempts wrote, each under a token of its own, and what they lost is not in the stream.
+    tokens = [token for (token,) in sql("SELECT token FROM shards ORDER BY number")]
+    assert tokens == sorted(tokens)
+    assert len(set(tokens)) > 3
+    assert orphans()
+
+
+def test_a_writer_killed_before_the_end_is_written_leaves_only_the_end_to_do(
+    registry, start, reading, job_id, connect, wait_for_blocked, sql
+):
+    segments = 9
+    holder = connect()
+    holder.cursor().execute("LOCK TABLE stream_ends IN SHARE MODE")
+    writer = start(job_id, segments)
+    writer.tell()
+    wait_for_blocked(1)
+    before = registry.shards(job_id)
+    assert before[-1].last_segment == segments - 1
+    writer.kill()
+    holder.rollback()
+    assert registry.stream_end(job_id) is None
+    second = start(job_id, segments)
+    second.tell()
+    assert second.end() == "done"
+    assert registry.shards(job_id) == before
+    assert [(pair.segment, pair.question) for pair in reading()] == expected(segments)
+
+
+def test_an_orphan_that_goes_on_writing_is_refused_and_never_read(
+    registry, store, settings, start, reading, job_id, orphans, sql
+):
+    segments = 12
+    orphan, heir = start(job_id, segments, "step"), start(job_id, segments, "step")
+    for _ in range(4):
+        orphan.step()
+    for _ in range(2):
+        heir.step()
+    # The orphan writes beside its heir, which has moved on.
+    orphan.tell()
+    said = orphan.end()
+    assert said.startswith("FencedError")
+    assert "was replaced by attempt 2" in said
+    [stray] = orphans()
+    assert "/000001/" in stray
+    heir.tell()
+    while (said := heir.hear()) == "next":
+        heir.tell()
+    assert said == "done"
+    assert heir.end() == ""
+
+    seen = reading()
+    assert [(pair.segment, pair.question) for pair in seen] == expected(segments)
+    tokens = [token for (token,) in sql("SELECT token FROM shards ORDER BY number")]
+    assert tokens == sorted(tokens)
+    assert set(tokens) == {1, 2}
+    for shard in registry.shards(job_id):
+        for pair in read_shard(store, settings.work_bucket, shard):
+            assert pair.answer == f"attempt {int(shard.key.split('/')[-2])}"
+
+
+def test_writers_at_once_leave_one_whole_stream(registry, start, reading, job_id):
+    segments = 60
+    writers = [start(job_id, segments) for _ in range(3)]
+    for writer in writers:
+        writer.tell()
+    said = [writer.end() for writer in writers]
+    # The last to begin ends well; whoever it replaced is told, unless it was done before.
+    assert "done" in said
+    assert all(words == "done" or words.startswith("FencedError") for words in said), said
+    assert [(pair.segment, pair.question) for pair in reading()] == expected(segments)
+    assert registry.stream_end(job_id).shard_count == len(registry.shards(job_id))
