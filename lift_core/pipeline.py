@@ -27,7 +27,15 @@ def run_file(
     Raises:
         LiftError: what went wrong; a permanent cause is also recorded on the job.
     """
-    bucket, key = steps.settings.work_bucket, f"{LOCAL_PREFIX}{path.name}"
+    key = f"{LOCAL_PREFIX}{path.name}"
+    with steps.registry.alone(key, on_wait=lambda: on_stage("wait for another run of this file")):
+        return _run(steps, path, key, recipe, on_stage)
+
+
+def _run(
+    steps: Steps, path: Path, key: str, recipe: Recipe, on_stage: Callable[[str], None]
+) -> AdapterRecord:
+    bucket = steps.settings.work_bucket
     on_stage("put")
     steps.store.put_file(bucket, key, path)
     arrival = steps.store.stat(bucket, key)
@@ -48,11 +56,8 @@ def run_file(
     except (FencedError, AlreadyDoneError):
         # Another attempt has the work: the job is its, and not failed.
         raise
-    except PermanentError as error:
-        steps.fail(job.run_id, str(error), permanent=True)
-        raise
     except LiftError as error:
-        steps.fail(job.run_id, str(error), permanent=False)
+        steps.fail(job.run_id, str(error), permanent=isinstance(error, PermanentError))
         raise
 
 

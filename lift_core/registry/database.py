@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -68,10 +68,32 @@ class Database:
         Raises:
             ServiceUnavailableError: the server is away or drops the connection.
         """
+        with self._errors(), self._engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def alone(self, name: str, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
+        """Hold the one lock of that name, after waiting for whoever has it; a process that dies frees it.
+
+        Raises:
+            ServiceUnavailableError: the server is away.
+        """
+        key = {"name": f"lift:{name}"}
+        with self._errors():
+            connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+        with connection:
+            with self._errors():
+                query = "SELECT pg_try_advisory_lock(hashtext(:name))"
+                if not connection.execute(text(query), key).scalar():
+                    on_wait()
+                    connection.execute(text("SELECT pg_advisory_lock(hashtext(:name))"), key)
+            yield
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
         url = self._engine.url
         try:
-            with self._engine.begin() as connection:
-                yield connection
+            yield
         except OperationalError as error:
             raise ServiceUnavailableError(_away(url.host, url.port, url.database, error)) from error
         except DBAPIError as error:
