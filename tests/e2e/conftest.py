@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 DEMO_SECONDS = 1200
+PATIENCE_SECONDS = 420
+ENDED = ("ready", "failed", "superseded", "removed")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -46,6 +49,18 @@ class Lift:
 
     def json(self, *words: str) -> Any:
         return json.loads(self.run(*words, "--json").stdout)
+
+    def wait(self, keys: set[str], version: int | None = None) -> dict[str, Any]:
+        """The rows of ``lift docs ls`` for keys, once all of them have ended."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            rows = {row["key"]: row for row in self.json("docs", "ls") if row["key"] in keys}
+            ended = [row for row in rows.values() if row["state"] in ENDED]
+            if len([row for row in ended if version in (None, row["version"])]) == len(keys):
+                return rows
+            if time.monotonic() > deadline:
+                pytest.fail(f"still waiting after {PATIENCE_SECONDS} s: {rows}")
+            time.sleep(1)
 
     def processes(self) -> list[psutil.Process]:
         """Every process that was started with this home in its environment."""

@@ -3,10 +3,8 @@
 import io
 import time
 
-import pytest
 from minio.commonconfig import Tags
 
-ENDED = ("ready", "failed", "superseded", "removed")
 PATIENCE_SECONDS = 420
 
 
@@ -25,31 +23,16 @@ def put(client, bucket, key, data: bytes, recipe: str = "smoke"):
     client.put_object(bucket, key, io.BytesIO(data), len(data), tags=tags)
 
 
-def wait(lift, keys, ended=ENDED, version=None):
-    """The rows of ``lift docs ls`` for keys, once all of them have ended."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while True:
-        rows = {row["key"]: row for row in lift.json("docs", "ls") if row["key"] in keys}
-        done = [
-            r for r in rows.values() if r["state"] in ended and (version is None or r["version"] == version)
-        ]
-        if len(done) == len(keys):
-            return rows
-        if time.monotonic() > deadline:
-            pytest.fail(f"still waiting after {PATIENCE_SECONDS} s: {rows}")
-        time.sleep(1)
-
-
 def test_put_with_the_minio_sdk(lift, minio_client, services, tiny_model):
     put(minio_client, services["s3"]["bucket"], "sdk/minio.md", text(900))
-    assert wait(lift, {"sdk/minio.md"})["sdk/minio.md"]["state"] == "ready"
+    assert lift.wait({"sdk/minio.md"})["sdk/minio.md"]["state"] == "ready"
 
 
 def test_put_with_boto3(lift, boto3_client, services, tiny_model):
     boto3_client.put_object(
         Bucket=services["s3"]["bucket"], Key="sdk/boto3.md", Body=text(901), Tagging="lift-recipe=smoke"
     )
-    assert wait(lift, {"sdk/boto3.md"})["sdk/boto3.md"]["state"] == "ready"
+    assert lift.wait({"sdk/boto3.md"})["sdk/boto3.md"]["state"] == "ready"
 
 
 def test_thirty_at_once_then_again_then_one_edited(lift, minio_client, services, tiny_model):
@@ -58,7 +41,7 @@ def test_thirty_at_once_then_again_then_one_edited(lift, minio_client, services,
 
     for number in range(30):
         put(minio_client, bucket, f"burst/{number:02d}.md", text(number))
-    rows = wait(lift, keys)
+    rows = lift.wait(keys)
     assert {row["state"] for row in rows.values()} == {"ready"}, rows
     assert len({row["adapter"] for row in rows.values()}) == 30
 
@@ -103,7 +86,7 @@ def test_hostile_documents_end_in_words_and_hold_up_nobody(lift, minio_client, s
     for key, recipe in wrong_tags.items():
         put(minio_client, bucket, key, text(952), recipe=recipe)
     put(minio_client, bucket, "good/after.md", text(951))
-    rows = wait(lift, {*HOSTILE, *wrong_tags, "good/after.md"})
+    rows = lift.wait({*HOSTILE, *wrong_tags, "good/after.md"})
     assert rows["good/after.md"]["state"] == "ready"
     for key, recipe in wrong_tags.items():
         assert rows[key]["state"] == "failed" and f"no recipe '{recipe}'" in rows[key]["reason"], rows[key]
@@ -125,7 +108,7 @@ def test_key_that_climbs_is_refused_by_the_server_or_stays_inside(lift, boto3_cl
     listed = boto3_client.list_objects_v2(Bucket=services["s3"]["bucket"])
     keys = {o["Key"] for o in listed.get("Contents", []) if "climb" in o["Key"]}
     if keys:
-        rows = wait(lift, keys)
+        rows = lift.wait(keys)
         assert all("/" not in (row["adapter"] or "") for row in rows.values())
 
 

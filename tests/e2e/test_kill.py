@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy
-from test_arrival import wait
 
 from lift_core.settings import Settings
 
@@ -70,7 +69,7 @@ def test_both_sides_killed_in_the_middle(lift, minio_client, services, database)
     until(lambda: holder(database, key, "generate") != generating, "a second generating attempt")
     until(lambda: holder(database, key, "train") != training, "a second training attempt")
 
-    row = wait(lift, {key})[key]
+    row = lift.wait({key})[key]
     assert row["state"] == "ready", row
     adapters = [a for a in lift.json("adapters", "ls") if a["name"] == row["adapter"]]
     assert len(adapters) == 1
