@@ -253,6 +253,8 @@ class DocumentRecord(Record):
     etag: str
     state: DocumentState
     reason: str | None
+    run_id: str | None
+    """The newest run of ``lift_document`` for this version; what its id means is in ``names.py``."""
     adapter: str | None
     arrived_at: datetime
     ready_at: datetime | None

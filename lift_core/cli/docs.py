@@ -95,7 +95,7 @@ def ls(as_json: bool) -> None:
 @click.argument("document")
 @json_option
 def show(document: str, as_json: bool) -> None:
-    """Show one DOCUMENT (its key or slug): state, stage times, and why it failed.
+    """Show one DOCUMENT (its key or slug): state, Airflow run, stage times, and why it failed.
 
     \b
     Example:
@@ -104,10 +104,11 @@ def show(document: str, as_json: bool) -> None:
     registry = Steps.connect().registry
     found = registry.document(document)
     stages = registry.stage_times_of(found.bucket, found.key)
+    body = {**as_row(found), "run": found.run_id}
     if as_json:
-        print_json({**as_row(found), "stages": [stage.model_dump(mode="json") for stage in stages]})
+        print_json({**body, "stages": [stage.model_dump(mode="json") for stage in stages]})
         return
-    print_table(("field", "value"), [(k, v) for k, v in as_row(found).items()], title=found.title)
+    print_table(("field", "value"), list(body.items()), title=found.title)
     print_table(
         ("stage", "started", "seconds", "detail"),
         [

@@ -13,7 +13,7 @@ from lift_core.registry.database import Database, rows
 _SELECT = """
     SELECT DISTINCT ON (d.id) d.bucket, d.key, d.slug, coalesce(v.title, d.title, d.slug) AS title,
            v.number AS version, v.etag, v.state AS version_state, v.arrived_at,
-           j.state AS job_state, j.reason,
+           j.state AS job_state, j.reason, j.run_id,
            (SELECT a.name FROM adapters a WHERE a.job_id = j.id AND a.state IN ('active', 'superseded'))
                AS adapter,
            CASE WHEN j.state = 'done' THEN j.finished_at END AS ready_at,
@@ -56,6 +56,7 @@ def _record(row: Row[Any]) -> DocumentRecord:
         etag=row.etag,
         state=_state(row),
         reason=row.reason,
+        run_id=row.run_id,
         adapter=row.adapter,
         arrived_at=row.arrived_at,
         ready_at=row.ready_at,

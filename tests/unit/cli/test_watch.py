@@ -19,6 +19,7 @@ def record(etag: str, state: str) -> DocumentRecord:
         etag=etag,
         state=state,
         reason=None,
+        run_id=None,
         adapter="a-v1" if state == "ready" else None,
         arrived_at=datetime.now(UTC),
         ready_at=None,
