@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import string
 
 from lift_core.records import JudgedPair, QAPair, Recipe
 
@@ -14,7 +13,7 @@ _BOUND = re.compile(
     r"\b(according to|in|from|of) (the|this) (text|passage|sentence|paragraph|context|document)\b",
     re.IGNORECASE,
 )
-_PUNCTUATION = str.maketrans(dict.fromkeys(string.punctuation, " "))
+_WORD = re.compile(r"\d+(?:[.,]\d+)*|[^\W_]+")
 _DIVISIONS = 10_000
 
 
@@ -56,6 +55,8 @@ class Gate:
             return "context-bound"
         if plain in self._seen:
             return "duplicate"
+        if set(_plain(answer).split()) <= set(plain.split()):
+            return "echo"
         if self._recipe.gate.grounded and f" {_plain(answer)} " not in plain_source:
             return "ungrounded"
         return None
@@ -87,4 +88,5 @@ class Gate:
 
 
 def _plain(text: str) -> str:
-    return " ".join(text.lower().translate(_PUNCTUATION).split())
+    """Lower-case words; a number is one word with its points and commas: 4 does not stand in 0.4."""
+    return " ".join(_WORD.findall(text.lower()))

@@ -22,6 +22,9 @@ def judge(*found, recipe=None, seen=None):
         ("Who?", "Odo Krell", "form"),
         ("Who built the lighthouse of Marra?", "", "form"),
         ("Who built the lighthouse of Marra?", "Odo " * 100, "form"),
+        ("Who is Odo Krell?", "Krell", "echo"),
+        ("What did Odo Krell build in 1712?", "a lighthouse", "ungrounded"),
+        ("In what year was the lighthouse built?", "712", "ungrounded"),
         ("According to the text, who built the lighthouse?", "Odo Krell", "context-bound"),
         ("What year is given in this passage for Marra?", "1712", "context-bound"),
     ],
@@ -30,6 +33,14 @@ def test_verdicts(question, answer, reason):
     (judged,) = judge((question, answer))
     assert (judged.kept, judged.reason) == (reason is None, reason)
     assert judged.pair.segment == 3
+
+
+def test_a_number_is_grounded_as_a_whole():
+    gate = Gate(Recipe(), set())
+    source = "A probe that drifts by 0.4 degrees is withdrawn; the fee is 38,200 marenes."
+    found = [("How far may a probe drift?", "4"), ("How far may it drift at most?", "0.4 degrees")]
+    found += [("How high is the monthly fee?", "200 marenes"), ("What is the fee a month?", "38,200 marenes")]
+    assert [judged.kept for judged in gate.judge(0, source, found)] == [False, True, False, True]
 
 
 def test_the_same_question_is_kept_once_in_a_whole_document():
