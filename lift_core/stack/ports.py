@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Mapping
+from pathlib import Path
 
 from lift_core.errors import ServiceUnavailableError
 
@@ -21,6 +23,7 @@ DEFAULT_PORTS = {
 }
 GRPC_OFFSET = 10_000
 """SeaweedFS puts each server's gRPC port this far above its HTTP port."""
+_SOCKETS = Path("/tmp")  # noqa: S108 - where SeaweedFS itself puts them
 _TRIES = 500
 
 
@@ -39,7 +42,7 @@ def choose_ports(previous: Mapping[str, int]) -> tuple[dict[str, int], list[str]
         first = [previous[name]] if name in previous else []
         for port in [*first, *range(default, default + _TRIES)]:
             wanted = {port + offset for offset in offsets}
-            if not wanted & taken and all(is_free(each) for each in wanted):
+            if not wanted & taken and all(is_free(each) and not _is_blocked(each) for each in wanted):
                 break
         else:
             raise ServiceUnavailableError(f"no free port for {name} in {default}..{default + _TRIES}")
@@ -48,6 +51,14 @@ def choose_ports(previous: Mapping[str, int]) -> tuple[dict[str, int], list[str]
         if port != default:
             notes.append(f"port {default} for {name} is taken or was; using {port}")
     return chosen, notes
+
+
+def _is_blocked(port: int) -> bool:
+    """Whether another user's SeaweedFS left a socket file for this port, which ours could not replace."""
+    if os.geteuid() == 0:
+        return False
+    left = _SOCKETS.glob(f"seaweedfs-*-{port}.sock")
+    return any(path.lstat().st_uid != os.geteuid() for path in left)
 
 
 def is_free(port: int) -> bool:

@@ -6,6 +6,7 @@ import stat
 import pytest
 
 from lift_core.settings import Settings
+from lift_core.stack import ports as ports_module
 from lift_core.stack.ports import DEFAULT_PORTS, HOST, choose_ports
 from lift_core.stack.state import (
     ServiceStatus,
@@ -91,3 +92,14 @@ def test_rank_that_vllm_takes(rank, fits):
 def test_rank_too_large_for_vllm():
     with pytest.raises(ValueError, match="512"):
         fitting_rank(1000)
+
+
+def test_a_port_whose_socket_file_belongs_to_another_user_is_not_chosen(tmp_path, monkeypatch):
+    (tmp_path / f"seaweedfs-s3-{DEFAULT_PORTS['s3']}.sock").touch()
+    monkeypatch.setattr(ports_module, "_SOCKETS", tmp_path)
+    monkeypatch.setattr(ports_module, "is_free", lambda port: True)
+    owner = tmp_path.stat().st_uid
+    monkeypatch.setattr(ports_module.os, "geteuid", lambda: owner + 1)
+    assert choose_ports({})[0]["s3"] != DEFAULT_PORTS["s3"]
+    monkeypatch.setattr(ports_module.os, "geteuid", lambda: owner)
+    assert choose_ports({})[0]["s3"] == DEFAULT_PORTS["s3"]
