@@ -28,6 +28,8 @@ def save_adapter(model: Any, recipe: Recipe, result: TrainingResult, folder: Pat
     config.base_model_name_or_path = recipe.base_model
     config.revision = recipe.base_revision
     config.inference_mode = True
+    # PEFT keeps a set, whose order differs from process to process; the file must not.
+    config.target_modules = list(recipe.lora.targets)
     config.save_pretrained(str(folder))
     record = {"recipe": json.loads(recipe.model_dump_json()), "result": result.model_dump(mode="json")}
     (folder / "training_record.json").write_text(json.dumps(record, indent=1))
