@@ -48,6 +48,7 @@ def holder(context: Any) -> str:
 def record_failure(context: Any) -> None:
     """Mark the job as failed when Airflow gives a task up; the reason is the task's last error."""
     cause = context.get("exception")
+    # The attempt that replaced this one has the job: it is not failed.
     if isinstance(getattr(cause, "__cause__", None), FencedError):
         return
     reason = (
