@@ -9,14 +9,16 @@ import socket
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from lift_core.errors import AlreadyDoneError, FencedError, PermanentError
 from lift_core.log import quiet_libraries
 from lift_core.records import Claim
-from lift_core.steps import Steps
+
+if TYPE_CHECKING:
+    from lift_core.steps import Steps
 
 _PR_SET_PDEATHSIG = 1
 
@@ -24,19 +26,26 @@ _PR_SET_PDEATHSIG = 1
 def claim(run_id: str) -> dict[str, Any]:
     """Claim the run's job; returns the claim as JSON, for the tasks that follow."""
     with _translated(run_id):
-        return Steps.connect().claim(run_id).model_dump(mode="json")
+        return _connect().claim(run_id).model_dump(mode="json")
 
 
 def run_step(name: str, claimed: dict[str, Any], context: Any) -> Any:
     """Call one step of :class:`lift_core.steps.Steps` for a claim."""
     ended_with_parent()
     quiet_libraries()
-    step: Callable[..., Any] = getattr(Steps.connect(), name)
+    step: Callable[..., Any] = getattr(_connect(), name)
     work = Claim.model_validate(claimed)
     with _translated(work.run_id):
         if name in ("generate", "train", "prove"):
             return step(work, holder(context))
         return step(work)
+
+
+def _connect() -> Steps:
+    """The steps, imported when a task runs: their clients made parsing ten times longer."""
+    from lift_core.steps import Steps
+
+    return Steps.connect()
 
 
 def holder(context: Any) -> str:
@@ -54,7 +63,7 @@ def record_failure(context: Any) -> None:
     reason = (
         f"{context['ti'].task_id}: {cause}" if cause else f"{context['ti'].task_id} was ended from outside"
     )
-    Steps.connect().fail(context["ti"].run_id, reason, permanent=False)
+    _connect().fail(context["ti"].run_id, reason, permanent=False)
 
 
 @contextmanager
@@ -65,7 +74,7 @@ def _translated(run_id: str) -> Iterator[None]:
     except AlreadyDoneError as error:
         raise AirflowSkipException(str(error)) from error
     except PermanentError as error:
-        Steps.connect().fail(run_id, str(error), permanent=True)
+        _connect().fail(run_id, str(error), permanent=True)
         raise AirflowFailException(str(error)) from error
     except FencedError as error:
         # Another attempt goes on with the work: the job is not failed, this attempt is over.

@@ -65,7 +65,7 @@ def claimed():
 
 
 def call(monkeypatch, airflow_steps, recorder, claimed):
-    monkeypatch.setattr(airflow_steps.Steps, "connect", classmethod(lambda cls: recorder))
+    monkeypatch.setattr("lift_core.steps.Steps.connect", lambda: recorder)
     return airflow_steps.run_step("split", claimed, {})
 
 
@@ -121,7 +121,7 @@ def test_an_attempt_that_was_replaced_ends_without_failing_the_job(monkeypatch, 
 
 def test_a_task_that_airflow_gives_up_leaves_its_last_error_on_the_job(monkeypatch, airflow_steps):
     recorder = Recorder()
-    monkeypatch.setattr(airflow_steps.Steps, "connect", classmethod(lambda cls: recorder))
+    monkeypatch.setattr("lift_core.steps.Steps.connect", lambda: recorder)
     instance = type("Instance", (), {"run_id": "r", "task_id": "train"})()
     airflow_steps.record_failure({"exception": RuntimeError("no space left"), "ti": instance})
     airflow_steps.record_failure({"ti": instance})
