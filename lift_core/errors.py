@@ -15,7 +15,10 @@
     │   └── ObjectChangedError       the object was replaced while it was being read
     ├── FencedError               another attempt holds the work; this one must stop writing
     ├── AlreadyDoneError          the work is done or belongs to another run; nothing to do
-    └── NotFoundError             no document, adapter or alias of that name
+    ├── NotFoundError             no document, adapter or alias of that name
+    ├── NotServableError          the adapter exists, but its state does not let it answer
+    ├── StateError                the thing is in a state that does not allow what was asked
+    └── RefusedFilesError         an adapter's files are not what they must be; they are never loaded
 
 Every message names the thing, the cause and, where there is one, the remedy.
 """
@@ -75,3 +78,19 @@ class AlreadyDoneError(LiftError):
 
 class NotFoundError(LiftError):
     """There is no document, adapter or alias of that name."""
+
+
+class NotServableError(LiftError):
+    """The adapter is quarantined, archived or not proven: it may not answer. ``state`` says which."""
+
+    def __init__(self, message: str, state: str) -> None:
+        super().__init__(message)
+        self.state = state
+
+
+class StateError(LiftError):
+    """What was asked is not allowed in the state that the thing is in; nothing was changed."""
+
+
+class RefusedFilesError(LiftError):
+    """An adapter's files are tampered with, cut short, of another base model or not safetensors."""

@@ -166,7 +166,7 @@ class Recipe(Record):
 
 JobState = Literal["queued", "admitted", "running", "done", "failed", "cancelled"]
 Stage = Literal["claim", "split", "generate", "train", "prove", "activate"]
-AdapterState = Literal["candidate", "active", "rejected", "quarantined", "archived", "superseded"]
+AdapterState = Literal["candidate", "active", "rejected", "quarantined", "archived", "superseded", "removed"]
 DocumentState = Literal[
     "queued", "splitting", "generating", "training", "proving", "ready", "failed", "superseded", "removed"
 ]
@@ -260,12 +260,21 @@ class DocumentRecord(Record):
     ready_at: datetime | None
 
 
+class DocumentPage(Record):
+    """Some documents, newest first, and where the next page begins; None at the end."""
+
+    documents: tuple[DocumentRecord, ...]
+    next_cursor: str | None
+
+
 class AdapterRecord(Record):
     """A line of ``lift adapters ls``; ``files`` maps a file's name to its sha256."""
 
     name: str
     aliases: tuple[str, ...]
+    bucket: str
     document: str
+    slug: str
     version: int
     title: str
     base_model: str
@@ -275,7 +284,81 @@ class AdapterRecord(Record):
     prefix: str
     files: dict[str, str]
     created_at: datetime
+    activated_at: datetime | None
+    """When it last became active; None if it never was."""
     scores: dict[str, float]
+    tags: dict[str, str]
+
+
+class ScoreCondition(Record):
+    """A bound on a score, written ``gain>=1.5``."""
+
+    score: str
+    comparison: Literal[">", ">=", "<", "<=", "="]
+    value: float
+
+
+class AdapterFilter(Record):
+    """Which adapters to list; every field that is given must hold."""
+
+    document: str | None = None
+    """A document's key or slug."""
+    base_model: str | None = None
+    recipe: str | None = None
+    """A recipe's digest, or its first characters."""
+    states: tuple[AdapterState, ...] = ()
+    """Any of them; none given: all but ``removed``."""
+    since: datetime | None = None
+    until: datetime | None = None
+    """Created at ``since`` or later, and before ``until``."""
+    tags: dict[str, str] = Field(default_factory=dict)
+    scores: tuple[ScoreCondition, ...] = ()
+    text: str | None = None
+    """Words that the title must hold, in PostgreSQL's web search syntax: ``steam -engine``."""
+
+
+class AdapterPage(Record):
+    """Some adapters, newest first, and where the next page begins; None at the end."""
+
+    adapters: tuple[AdapterRecord, ...]
+    next_cursor: str | None
+
+
+class AliasRecord(Record):
+    """A name that points to an active adapter, and since when."""
+
+    name: str
+    adapter: str
+    moved_at: datetime
+
+
+class Event(Record):
+    """One line of the append-only record of what happened."""
+
+    id: int
+    at: datetime
+    kind: str
+    subject: str
+    detail: dict[str, Any]
+
+
+class Lineage(Record):
+    """Where an adapter comes from. ``provenance`` was written by the process that trained it."""
+
+    adapter: str
+    state: AdapterState
+    document: dict[str, Any]
+    """Bucket, key, slug, title, version, sha256, size and time of arrival."""
+    recipe: dict[str, Any]
+    """Digest and body."""
+    pairs: dict[str, Any]
+    """How many were kept and rejected, in how many shards, and the sha256 over those."""
+    generator: dict[str, Any]
+    base: dict[str, Any]
+    run: dict[str, Any]
+    """Airflow's DAG and run id, the job's generation, and the stages with their times."""
+    provenance: dict[str, Any]
+    """Code and library versions, hardware, seconds of time, processor and GPU, energy where known."""
 
 
 class TrainingResult(Record):

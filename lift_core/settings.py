@@ -46,8 +46,15 @@ class Settings(BaseSettings):
     """OpenAI-compatible base URL (ending in ``/v1``) of the model that writes pairs."""
     generator_api_key: SecretStr = SecretStr("none")
     serving_url: str = ""
-    """OpenAI-compatible base URL of the vLLM server that serves adapters."""
+    """OpenAI-compatible base URLs of the vLLM servers that serve adapters, separated by commas.
+
+    They belong on loopback or on a network that only LIFT reaches: names are judged by the gateway.
+    """
     serving_api_key: SecretStr = SecretStr("none")
+    gateway_url: str = ""
+    """OpenAI-compatible base URL of the gateway, which clients ask by name or alias."""
+    gateway_api_key: SecretStr = SecretStr("")
+    """What the gateway's clients must send. The gateway takes several, separated by commas."""
 
     models_dir: Path | None = None
     """Folder of base models; a recipe's ``base_model`` is a folder in it, or a hub name."""
@@ -60,12 +67,19 @@ class Settings(BaseSettings):
     max_active_jobs: int = 8
     stream_idle_seconds: int = 600
     generator_concurrency: int = 16
+    adapter_cache_bytes: int = 10 * 2**30
+    """Disk that a serving engine's copies of adapters may take; those it still lists always stay."""
     log_format: str = "text"
 
     @property
     def models(self) -> Path:
         """Folder of the base models."""
         return self.models_dir or self.home / "models"
+
+    @property
+    def serving_replicas(self) -> tuple[str, ...]:
+        """The vLLM servers of ``serving_url``, without trailing slashes."""
+        return tuple(url.strip().rstrip("/") for url in self.serving_url.split(",") if url.strip())
 
     @property
     def adapter_cache(self) -> Path:

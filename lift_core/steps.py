@@ -21,10 +21,12 @@ from lift_core.base_models import base_model_folder
 from lift_core.errors import (
     AlreadyDoneError,
     DocumentError,
+    NotFoundError,
     ProofError,
     QualityError,
 )
 from lift_core.log import logger_for
+from lift_core.provenance import measured
 from lift_core.recipes import load_recipe, named_recipe
 from lift_core.records import (
     AdapterRecord,
@@ -37,7 +39,7 @@ from lift_core.records import (
     Segment,
     Stage,
 )
-from lift_core.registry import Registry
+from lift_core.registry import AdapterRegistry
 from lift_core.settings import Settings, get_settings
 from lift_core.store import ObjectStore, layout
 
@@ -51,7 +53,7 @@ RECIPE_TAG = "lift-recipe"
 class Steps:
     """The steps over one registry, one object store and one set of settings."""
 
-    def __init__(self, registry: Registry, store: ObjectStore, settings: Settings) -> None:
+    def __init__(self, registry: AdapterRegistry, store: ObjectStore, settings: Settings) -> None:
         self.registry = registry
         self.store = store
         self.settings = settings
@@ -60,7 +62,7 @@ class Steps:
     def connect(cls, settings: Settings | None = None) -> Steps:
         """Steps over the services that the settings name."""
         settings = settings or get_settings()
-        return cls(Registry.from_settings(settings), ObjectStore.from_settings(settings), settings)
+        return cls(AdapterRegistry.from_settings(settings), ObjectStore.from_settings(settings), settings)
 
     # --- arrival ------------------------------------------------------------------------
 
@@ -214,20 +216,21 @@ class Steps:
                 poll_seconds=READER_WAKE_SECONDS,
                 writer_gone=writer_gone,
             )
-            result = train(
-                reader,
-                recipe=claim.recipe,
-                title=claim.title,
-                base_path=base_model_folder(claim.recipe, self.settings),
-                out_dir=folder,
-                on_progress=_log_every(5.0, log),
-            )
+            with measured() as provenance:
+                result = train(
+                    reader,
+                    recipe=claim.recipe,
+                    title=claim.title,
+                    base_path=base_model_folder(claim.recipe, self.settings),
+                    out_dir=folder,
+                    on_progress=_log_every(5.0, log),
+                )
             files = sha256_files(folder)
             prefix = layout.candidate_prefix(claim.job_id, lease.token)
             for name in files:
                 self.store.put_file(self.settings.adapters_bucket, f"{prefix}{name}", folder / name)
             scores = {"train_loss": result.final_loss, "train_seconds": result.seconds}
-            adapter = self.registry.register_candidate(lease, prefix, files, scores)
+            adapter = self.registry.register_candidate(lease, prefix, files, scores, provenance)
             detail.update(pairs=result.pairs, steps=result.steps, loss=round(result.final_loss, 4))
         log.info("trained", adapter=adapter.name, steps=result.steps, loss=round(result.final_loss, 4))
         return {"adapter": adapter.name, "steps": result.steps, "pairs": result.pairs}
@@ -275,14 +278,20 @@ class Steps:
         vLLM serves the base model silently when tensor names do not match (vllm #34186, #48019).
         """
         from lift_core.prompting import messages
-        from lift_core.serving import ServingClient
+        from lift_core.serving import ReplicaClient
 
-        client = ServingClient(self.settings)
-        client.ensure_loaded(adapter, self.store)
+        client = ReplicaClient.for_base_model(self.settings, claim.recipe.base_model)
         probes = [messages(claim.recipe.training, claim.title, pair.question) for pair in pairs[:3]]
-        if not any(
-            client.differs_from_base(adapter.name, claim.recipe.base_model, probe) for probe in probes
-        ):
+        try:
+            differs = any(
+                client.differs_from_base(adapter.name, claim.recipe.base_model, probe) for probe in probes
+            )
+        except NotFoundError as error:
+            raise ProofError(
+                f"the serving engine does not load '{adapter.name}' ({error}); "
+                f"`lift adapters show {adapter.name}` has the reason"
+            ) from error
+        if not differs:
             client.unload(adapter.name)
             raise ProofError(
                 f"the serving engine answers as the base model under the name '{adapter.name}': "
@@ -293,6 +302,8 @@ class Steps:
         """Let the adapter serve, move the document's aliases to it, end the job."""
         adapter = self._adapter(claim)
         with self._stage(claim, "activate"):
+            # Before it serves, so that whoever may ask it can also find it.
+            self.registry.index_adapter(adapter.name, self.committed_pairs(claim.job_id))
             active = self.registry.activate(adapter.name)
         logger_for(claim, adapter=active.name).info("active", aliases=list(active.aliases))
         return active.name
@@ -309,6 +320,16 @@ class Steps:
 
         for shard in self.registry.shards(job_id):
             yield from read_shard(self.store, self.settings.work_bucket, shard)
+
+    def text_of(self, adapter: str) -> str:
+        """The text that an adapter was made of.
+
+        Raises:
+            NotFoundError: there is no such adapter, or its document's text is no longer in the store.
+        """
+        job = self.registry.job_of_run(self.registry.lineage(adapter).run["run_id"])
+        text: str = self._get_json(layout.text_key(job))["text"]
+        return text
 
     def _adapter(self, claim: Claim) -> AdapterRecord:
         adapter = self.registry.adapter_of_job(claim.job_id)

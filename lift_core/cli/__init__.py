@@ -20,9 +20,11 @@ COMMANDS = {
     "demo": ("demo", "Start the stack, drop the sample document, ask its adapter."),
     "run": ("run", "Turn a file into an adapter in this process, without Airflow."),
     "docs": ("docs", "Put, list and inspect documents."),
-    "adapters": ("adapters", "List and inspect adapters."),
+    "adapters": ("adapters", "Find, inspect, compare and manage adapters."),
     "ask": ("ask", "Ask an adapter from the query alone."),
-    "registry": ("registry", "Look after the registry's database."),
+    "serve": ("serve", "Run the gateway, and see what the serving engines hold."),
+    "webhooks": ("webhooks", "Tell other systems of the registry's events."),
+    "registry": ("registry", "Look after the registry: its schema, and what nothing refers to."),
     "bench": ("bench", "Measure; writes docs/benchmarks."),
 }
 

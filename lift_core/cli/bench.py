@@ -1,47 +1,188 @@
-"""``lift bench``: figures about speed."""
+"""``lift bench``: figures about speed, and about what is right how often."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import click
 
+from lift_core.benchmarks.report import Report, write_report
 from lift_core.cli.output import json_option, print_json, print_table
+from lift_core.errors import LiftError
 
 PLACE = Path(__file__).resolve().parents[2] / "docs" / "benchmarks"
+Progress = Callable[[str, int, int], None]
+"""Told the phase, how much of it is done, and how much there is (0: not known)."""
 
 
-@click.command()
-@click.argument("name", type=click.Choice(["orchestration"]))
-@click.option("--quick", is_flag=True, help="The version that ends within 5 minutes on 2 cores.")
+@click.group()
+def bench() -> None:
+    """Measure; each command prints, and writes docs/benchmarks/NAME.md and NAME.json.
+
+    \b
+    Example:
+      lift bench registry --quick
+      lift bench serving --json
+    """
+
+
+quick_option = click.option(
+    "--quick", is_flag=True, help="The version that ends within 5 minutes on 2 cores; it only prints."
+)
+
+
+@bench.command()
+@quick_option
 @json_option
-def bench(name: str, quick: bool, as_json: bool) -> None:
-    """Run the benchmark NAME and write docs/benchmarks/NAME.md and .json.
-
-    orchestration: what Airflow and the registry add to a document's way (the stack must be up).
+def orchestration(quick: bool, as_json: bool) -> None:
+    """What Airflow and the registry add to a document's way. The stack must be up.
 
     \b
     Example:
       lift bench orchestration --json
     """
-    from rich.console import Console
-    from rich.progress import Progress
-
-    from lift_core.benchmarks import orchestration, write_report
+    from lift_core.benchmarks import orchestration
     from lift_core.steps import Steps
 
     documents = 3 if quick else orchestration.DOCUMENTS
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        row = progress.add_task(name, total=documents)
-        report = orchestration.run(
+
+    def measure(progress: Progress) -> Report:
+        return orchestration.run(
             Steps.connect(),
             documents=documents,
-            on_progress=lambda done: progress.update(row, completed=done),
+            on_progress=lambda done: progress("documents", done, documents),
         )
-    page = write_report(report, PLACE)
+
+    _run(measure, quick, as_json)
+
+
+@bench.command()
+@quick_option
+@json_option
+def registry(quick: bool, as_json: bool) -> None:
+    """Time of every question to a registry of a million adapters, with the query plans.
+
+    It fills a database of its own on the registry's server and drops it at the end; PostgreSQL must be up.
+
+    \b
+    Example:
+      lift bench registry --quick
+    """
+    from lift_core.benchmarks import registry
+    from lift_core.settings import get_settings
+
+    def measure(progress: Progress) -> Report:
+        report, plans = registry.run(
+            get_settings(), quick=quick, on_progress=lambda phase: progress(phase, 0, 0)
+        )
+        if not quick:
+            PLACE.mkdir(parents=True, exist_ok=True)
+            (PLACE / "registry-plans.md").write_text(plans)
+        return report
+
+    _run(measure, quick, as_json)
+
+
+@bench.command()
+@quick_option
+@json_option
+def serving(quick: bool, as_json: bool) -> None:
+    """First tokens, right answers and moving aliases, with many adapters. The stack must be up.
+
+    \b
+    Example:
+      lift bench serving --quick
+    """
+    from lift_core.benchmarks import serving
+    from lift_core.steps import Steps
+
+    adapters, rounds = (4, 3) if quick else (serving.ADAPTERS, serving.ROUNDS)
+
+    def measure(progress: Progress) -> Report:
+        return serving.run(Steps.connect(), adapters=adapters, rounds=rounds, on_progress=progress)
+
+    _run(measure, quick, as_json)
+
+
+@bench.command()
+@click.option(
+    "--data",
+    required=True,
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder of public question sets: squad_dev.jsonl, covidqa.jsonl, fairytaleqa.jsonl.",
+)
+@click.option(
+    "--without-generator", is_flag=True, help="Pairs without a model, by blanking words; no vLLM needed."
+)
+@quick_option
+@json_option
+def routing(data: Path, without_generator: bool, quick: bool, as_json: bool) -> None:
+    """How often `lift ask --any` finds the right document, on public question sets. The stack must be up.
+
+    \b
+    Example:
+      lift bench routing --data ../shared/data/public
+    """
+    from lift_core.benchmarks import routing
+    from lift_core.settings import get_settings
+
+    settings = get_settings()
+
+    def measure(progress: Progress) -> Report:
+        return routing.run(
+            settings,
+            data,
+            quick=quick,
+            with_generator=not without_generator,
+            cache=settings.home / "bench" / "routing",
+            on_progress=progress,
+        )
+
+    _run(measure, quick, as_json)
+
+
+@bench.command()
+@quick_option
+@json_option
+def forgetting(quick: bool, as_json: bool) -> None:
+    """False alarms and power of the forgetting verdicts, by simulation; no service is needed.
+
+    \b
+    Example:
+      lift bench forgetting --quick
+    """
+    from lift_core.benchmarks import forgetting
+
+    def measure(progress: Progress) -> Report:
+        report, plot = forgetting.run(quick=quick, on_progress=progress)
+        if not quick:
+            PLACE.mkdir(parents=True, exist_ok=True)
+            (PLACE / "forgetting.svg").write_text(plot)
+        return report
+
+    _run(measure, quick, as_json)
+
+
+def _run(measure: Callable[[Progress], Report], quick: bool, as_json: bool) -> None:
+    """Measure under a progress bar, print, and write the pages: not those of a quick run, which is rough."""
+    from rich.console import Console
+    from rich.progress import Progress as Bar
+
+    with Bar(console=Console(stderr=True), transient=True) as bar:
+        row = bar.add_task("measuring", total=None)
+        report = measure(
+            lambda phase, done, total: bar.update(row, description=phase, completed=done, total=total or None)
+        )
     if as_json:
         print_json(report.model_dump(mode="json"))
+    else:
+        columns = list(dict.fromkeys(column for each in report.rows for column in each))
+        print_table(columns, [[each.get(column) for column in columns] for each in report.rows])
+    if quick:
         return
-    columns = list(dict.fromkeys(column for each in report.rows for column in each))
-    print_table(columns, [[each.get(column) for column in columns] for each in report.rows])
-    click.echo(f"written to {page}")
+    try:
+        page = write_report(report, PLACE)
+    except OSError as error:
+        raise LiftError(f"the report cannot be written to {PLACE}: {error}") from error
+    click.echo(f"written to {page}", err=as_json)

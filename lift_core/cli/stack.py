@@ -97,7 +97,7 @@ def status_body(seen: stack.StackStatus, settings: Settings, show_secrets: bool)
             "port": url.port if url else None,
             "database": url.database if url else None,
         },
-        "gateway": {"url": None},
+        "gateway": {"url": settings.gateway_url or None},
         "vllm": {"url": settings.serving_url or None},
     }
     if show_secrets:
@@ -120,6 +120,7 @@ def secret_values(seen: stack.StackStatus, settings: Settings) -> dict[str, dict
             "secret_key": settings.s3_secret_key.get_secret_value(),
         },
         "postgres": {"user": url.username if url else None, "password": url.password if url else None},
+        "gateway": {"api_key": settings.gateway_api_key.get_secret_value()},
     }
 
 

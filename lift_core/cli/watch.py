@@ -10,7 +10,7 @@ import click
 
 from lift_core.errors import NotFoundError
 from lift_core.records import DocumentRecord
-from lift_core.registry import Registry
+from lift_core.registry import AdapterRegistry
 
 ENDED = ("ready", "failed", "superseded", "removed")
 POLL_SECONDS = 0.5
@@ -19,7 +19,7 @@ UNSEEN_SECONDS = 90
 
 
 def wait_for_documents(
-    registry: Registry, bucket: str, etags: Mapping[str, str], *, quiet: bool = False
+    registry: AdapterRegistry, bucket: str, etags: Mapping[str, str], *, quiet: bool = False
 ) -> list[DocumentRecord]:
     """Wait until what was put is ready or has failed; show stages as they change.
 
@@ -69,7 +69,7 @@ def wait_for_documents(
     return [states[key] for key in etags]
 
 
-def describe(registry: Registry, found: DocumentRecord) -> str:
+def describe(registry: AdapterRegistry, found: DocumentRecord) -> str:
     """One line: the state, and how long each stage so far took."""
     parts = []
     for stage in registry.stage_times_of(found.bucket, found.key):

@@ -5,11 +5,19 @@ It is the truth: events and buckets only say that it is worth looking.
 
 from lift_core.registry.adapters import Adapters
 from lift_core.registry.arrivals import Arrivals
+from lift_core.registry.browsing import Browsing, parse_score_condition
 from lift_core.registry.documents import Documents
+from lift_core.registry.events import Events
 from lift_core.registry.jobs import Jobs
+from lift_core.registry.moves import Moves
+from lift_core.registry.references import References
+from lift_core.registry.search import Search
+from lift_core.registry.webhooks import Webhooks
 
-__all__ = ["Registry"]
+__all__ = ["AdapterRegistry", "parse_score_condition"]
 
 
-class Registry(Arrivals, Jobs, Adapters, Documents):
+class AdapterRegistry(
+    Arrivals, Jobs, Adapters, Browsing, Moves, Documents, Events, References, Search, Webhooks
+):
     """All that can be asked of the registry. Every call is one transaction."""

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, text
 
 from lift_core.errors import AlreadyDoneError, NotFoundError, RecipeError
 from lift_core.records import AdmittedJob, Arrival, Recipe
+from lift_core.registry.aliases import repoint
 from lift_core.registry.database import Database, event, one, rows
 from lift_core.registry.names import run_id_of, slug_of
 
@@ -124,7 +125,7 @@ class Arrivals(Database):
                     {"etag": found.etag, "twin": twin.id},
                 )
                 _make_current(connection, found.document_id, twin.id)
-                _repoint_aliases(connection, found.document_id, document.slug, twin.id)
+                repoint(connection, found.document_id, document.slug, twin.id)
             event(connection, "job.cancelled", document.slug, job=job_id, reason=reason)
         raise AlreadyDoneError(reason)
 
@@ -135,6 +136,13 @@ class Arrivals(Database):
             NotFoundError: there is no such document, or its object is no longer in the bucket.
         """
         with self.transaction() as connection:
+            # Two that ask at once must not both count the generations.
+            one(
+                connection,
+                "SELECT id FROM documents WHERE bucket = :bucket AND key = :key FOR UPDATE",
+                bucket=bucket,
+                key=key,
+            )
             found = one(
                 connection,
                 """
@@ -206,7 +214,7 @@ class Arrivals(Database):
             )
             if version.state != "current":
                 _make_current(connection, document_id, version.id)
-                _repoint_aliases(connection, document_id, slug, version.id)
+                repoint(connection, document_id, slug, version.id)
                 event(connection, "version.current", slug, version=version.number)
             connection.execute(
                 text("UPDATE arrivals SET put_at = :at WHERE document_id = :d AND etag = :etag"),
@@ -315,43 +323,6 @@ def _cancel_queued(connection: Connection, version_id: int, reason: str) -> None
         ),
         {"why": reason, "v": version_id},
     )
-
-
-def _repoint_aliases(connection: Connection, document_id: int, slug: str, version_id: int) -> None:
-    """Let the newest adapter of a version that is current again serve, if it has a proven one."""
-    adapter = one(
-        connection,
-        "SELECT id, name FROM adapters WHERE version_id = :v AND state IN ('active', 'superseded') "
-        "ORDER BY id DESC LIMIT 1",
-        v=version_id,
-    )
-    if adapter is not None:
-        move_aliases(connection, document_id, slug, adapter.id, adapter.name)
-
-
-def move_aliases(connection: Connection, document_id: int, slug: str, adapter_id: int, name: str) -> None:
-    """Let one adapter be the document's active one; its aliases move with it, in this transaction."""
-    connection.execute(
-        text("UPDATE adapters SET state = 'active', activated_at = clock_timestamp() WHERE id = :a"),
-        {"a": adapter_id},
-    )
-    for alias in (slug, f"{slug}@champion"):
-        connection.execute(
-            text(
-                "INSERT INTO aliases (name, adapter_id) VALUES (:alias, :a) ON CONFLICT (name) "
-                "DO UPDATE SET adapter_id = excluded.adapter_id, moved_at = clock_timestamp()"
-            ),
-            {"alias": alias, "a": adapter_id},
-        )
-        event(connection, "alias.moved", alias, adapter=name)
-    older = rows(
-        connection,
-        "UPDATE adapters SET state = 'superseded' WHERE document_id = :d AND state = 'active' AND id <> :a "
-        "AND NOT EXISTS (SELECT 1 FROM aliases WHERE adapter_id = adapters.id) RETURNING name",
-        {"d": document_id, "a": adapter_id},
-    )
-    for row in older:
-        event(connection, "adapter.superseded", row.name, by=name)
 
 
 def _queue(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,13 +15,15 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, Row, create_engine, text
 from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import NullPool
 
-from lift_core.errors import ServiceUnavailableError
+from lift_core.errors import LiftError, ServiceUnavailableError
 from lift_core.settings import Settings
 
 _MIGRATIONS = Path(__file__).with_name("migrations")
 _CONNECT_SECONDS = 10
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
 class Database:
@@ -30,8 +33,11 @@ class Database:
         self._engine = engine
 
     @classmethod
-    def from_settings(cls, settings: Settings) -> Self:
+    def from_settings(cls, settings: Settings, pool_size: int = 0) -> Self:
         """The registry at ``LIFT_DATABASE_URL``.
+
+        Without a pool (0) every call opens a connection of its own: tasks are short-lived processes,
+        some of them forked, and must not share sockets. A server that answers requests wants one.
 
         Raises:
             ServiceUnavailableError: no database is named.
@@ -39,8 +45,11 @@ class Database:
         url = settings.database_url.get_secret_value()
         if not url:
             raise ServiceUnavailableError("no registry is named: run `lift up`, or set LIFT_DATABASE_URL")
-        # No pool: tasks are short-lived processes, some of them forked, and must not share sockets.
-        engine = create_engine(url, poolclass=NullPool, connect_args={"connect_timeout": _CONNECT_SECONDS})
+        pool: dict[str, Any] = {"poolclass": NullPool}
+        if pool_size:
+            # A connection that the server closed meanwhile is replaced, not handed out.
+            pool = {"pool_size": pool_size, "max_overflow": pool_size, "pool_pre_ping": True}
+        engine = create_engine(url, connect_args={"connect_timeout": _CONNECT_SECONDS}, **pool)
         return cls(engine)
 
     def upgrade(self, revision: str = "head") -> None:
@@ -96,6 +105,11 @@ class Database:
             yield
         except OperationalError as error:
             raise ServiceUnavailableError(_away(url.host, url.port, url.database, error)) from error
+        except PoolTimeoutError as error:
+            raise ServiceUnavailableError(
+                f"all connections to the registry at {url.host}:{url.port}/{url.database} are in use: "
+                "try again in a moment"
+            ) from error
         except DBAPIError as error:
             if error.connection_invalidated:
                 raise ServiceUnavailableError(_away(url.host, url.port, url.database, error)) from error
@@ -112,12 +126,23 @@ def event(connection: Connection, kind: str, subject: str, **detail: Any) -> Non
 
 def one(connection: Connection, query: str, **values: Any) -> Row[Any] | None:
     """The first row of a query, or None."""
-    return connection.execute(text(query), values).first()
+    return connection.execute(text(query), _storable(values)).first()
 
 
 def rows(connection: Connection, query: str, values: Mapping[str, Any] | None = None) -> list[Row[Any]]:
     """All rows of a query."""
-    return list(connection.execute(text(query), dict(values or {})))
+    return list(connection.execute(text(query), _storable(values or {})))
+
+
+def _storable(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values as they are, if PostgreSQL's text can hold them."""
+    for name, value in values.items():
+        for each in value if isinstance(value, list) else [value]:
+            if isinstance(each, str) and _UNSTORABLE.search(each):
+                raise LiftError(
+                    f"the {name} has a character that cannot be stored (NUL or half a surrogate pair)"
+                )
+    return dict(values)
 
 
 def _alembic(connection: Connection) -> Config:

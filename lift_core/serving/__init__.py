@@ -1,6 +1,6 @@
-"""Asking adapters by name through vLLM."""
+"""Asking adapters by name through the gateway, with vLLM behind it."""
 
 from lift_core.serving.cache import AdapterCache
-from lift_core.serving.client import Answer, ServingClient
+from lift_core.serving.client import Answer, GatewayClient, ReplicaClient
 
-__all__ = ["AdapterCache", "Answer", "ServingClient"]
+__all__ = ["AdapterCache", "Answer", "GatewayClient", "ReplicaClient"]

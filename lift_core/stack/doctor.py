@@ -133,14 +133,14 @@ def _services(seen: StackStatus) -> Iterator[Check]:
 
 
 def _answering() -> Iterator[Check]:
-    from lift_core.registry import Registry
+    from lift_core.registry import AdapterRegistry
     from lift_core.settings import get_settings
     from lift_core.store import ObjectStore
 
     settings = get_settings()
 
     def migrated() -> str:
-        if not Registry.from_settings(settings).is_current():
+        if not AdapterRegistry.from_settings(settings).is_current():
             raise LiftError("its tables are older than this version of LIFT")
         return "tables are current"
 

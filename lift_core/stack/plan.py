@@ -9,7 +9,8 @@ LIFT_DATABASE_URL        the registry's PostgreSQL
 LIFT_AIRFLOW_DATABASE_URL  Airflow's metadata; not set: an embedded PostgreSQL
 LIFT_S3_ENDPOINT         the object store
 LIFT_GENERATOR_URL       the model that writes pairs
-LIFT_SERVING_URL         the vLLM server of the adapters
+LIFT_SERVING_URL         the vLLM servers of the adapters
+LIFT_GATEWAY_URL         the gateway that clients ask
 =======================  ==========================================
 """
 
@@ -26,7 +27,7 @@ from lift_core.settings import Settings
 from lift_core.stack import airflow, postgres, seaweedfs, vllm
 from lift_core.stack.models import GENERATOR_NAME
 from lift_core.stack.ports import HOST, choose_ports, is_free
-from lift_core.stack.service import HOME_MARK, Service
+from lift_core.stack.service import HOME_MARK, Service, get_json
 from lift_core.stack.state import Secrets, ensure_secrets, read_status, write_stack_env
 
 Plan = tuple[list[Service], dict[str, int], list[str]]
@@ -57,6 +58,10 @@ def make_plan(home: Path, with_airflow: bool = True, with_vllm: bool = True) -> 
     services.append(_setup(tuple(needed)))
     if with_vllm:
         services += _vllm(home, ports, made, own)
+        if not own.gateway_url:
+            services.append(_gateway(ports["gateway"]))
+    if with_airflow or with_vllm:
+        services.append(_webhooks())
     if with_airflow:
         url = airflow_url or postgres.url(
             "airflow", made.airflow_db_password.get_secret_value(), ports["postgres"], "airflow"
@@ -91,6 +96,9 @@ def stack_env(own: Settings, ports: dict[str, int], made: Secrets) -> dict[str, 
         name = role.upper()
         values[f"LIFT_{name}_URL"] = url or f"http://{HOST}:{ports[f'vllm-{role}']}/v1"
         values[f"LIFT_{name}_API_KEY"] = (key if url else made.vllm_api_key).get_secret_value()
+    gateway_key = own.gateway_api_key if own.gateway_url else made.gateway_api_key
+    values["LIFT_GATEWAY_URL"] = own.gateway_url or f"http://{HOST}:{ports['gateway']}/v1"
+    values["LIFT_GATEWAY_API_KEY"] = gateway_key.get_secret_value()
     return values
 
 
@@ -162,13 +170,34 @@ def _vllm(home: Path, ports: dict[str, int], made: Secrets, own: Settings) -> li
             Service(
                 name=f"vllm-{role}",
                 command=vllm.command(model, port, rank),
-                environment=vllm.environment(made.vllm_api_key.get_secret_value()),
+                environment=vllm.environment(made.vllm_api_key.get_secret_value(), adapters=rank is not None),
                 ready=partial(vllm.ready, port),
                 url=f"http://{HOST}:{port}/v1",
                 start_seconds=_VLLM_SECONDS,
             )
         )
     return services
+
+
+def _gateway(port: int) -> Service:
+    return Service(
+        name="gateway",
+        command=(sys.executable, "-m", "lift_core.cli", "serve", "gateway", "--port", str(port)),
+        environment={},
+        ready=lambda _: get_json(f"http://{HOST}:{port}/health") is not None,
+        # It looks every name up in the registry.
+        after=("setup",),
+        url=f"http://{HOST}:{port}/v1",
+    )
+
+
+def _webhooks() -> Service:
+    return Service(
+        name="webhooks",
+        command=(sys.executable, "-m", "lift_core.cli", "webhooks", "deliver"),
+        environment={},
+        after=("setup",),
+    )
 
 
 def _airflow(home: Path, port: int, database_url: str, made: Secrets) -> list[Service]:

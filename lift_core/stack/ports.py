@@ -19,6 +19,7 @@ DEFAULT_PORTS = {
     "s3-admin": 18337,
     "vllm-generator": 18100,
     "vllm-serving": 18101,
+    "gateway": 18800,
     "airflow": 18080,
 }
 GRPC_OFFSET = 10_000

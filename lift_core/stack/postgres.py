@@ -105,8 +105,9 @@ def create_databases(port: int, made: Secrets) -> None:
             role = sql.Identifier(name)
             secret = sql.Literal(getattr(made, field).get_secret_value())
             cursor.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (name,))
+            # CREATEDB: the benchmarks fill databases of their own and drop them.
             verb = sql.SQL("ALTER" if cursor.fetchone() else "CREATE")
-            cursor.execute(sql.SQL("{} ROLE {} LOGIN PASSWORD {}").format(verb, role, secret))
+            cursor.execute(sql.SQL("{} ROLE {} LOGIN CREATEDB PASSWORD {}").format(verb, role, secret))
             cursor.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,))
             if not cursor.fetchone():
                 cursor.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(role, role))

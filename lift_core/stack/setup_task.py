@@ -9,7 +9,7 @@ import sys
 import time
 
 from lift_core.errors import ServiceUnavailableError
-from lift_core.registry import Registry
+from lift_core.registry import AdapterRegistry
 from lift_core.settings import Settings, get_settings
 from lift_core.store import ObjectStore
 
@@ -38,7 +38,7 @@ def prepare(settings: Settings) -> None:
     store = ObjectStore.from_settings(settings)
     store.ensure_buckets()
     store.put_bytes(settings.work_bucket, _READY_KEY, b"")
-    Registry.from_settings(settings).upgrade()
+    AdapterRegistry.from_settings(settings).upgrade()
 
 
 if __name__ == "__main__":

@@ -55,6 +55,8 @@ class Secrets(Record):
     s3_access_key: SecretStr
     s3_secret_key: SecretStr
     vllm_api_key: SecretStr
+    # Empty where the passwords were made before there was a gateway, until the next start.
+    gateway_api_key: SecretStr = SecretStr("")
     airflow_password: SecretStr
     jwt_secret: SecretStr
     secret_key: SecretStr
@@ -103,10 +105,10 @@ def ensure_secrets(home: Path) -> Secrets:
     """The passwords of this home; those that are missing are made."""
     known = load_secrets(home)
     values = {
-        name: getattr(known, name).get_secret_value() if known else _new_secret(name)
+        name: (getattr(known, name).get_secret_value() if known else "") or _new_secret(name)
         for name in Secrets.model_fields
     }
-    if known is None:
+    if known is None or Secrets.model_validate(values) != known:
         write_private(home / "secrets.json", json.dumps(values, indent=1))
     return Secrets.model_validate(values)
 

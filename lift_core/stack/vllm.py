@@ -17,8 +17,12 @@ from lift_core.stack.service import SHARED_CORES, get_json
 
 MAX_MODEL_LEN = 2048
 """Tokens of context. Prompts are a few hundred; a longer one only costs memory here."""
-MAX_LORAS = 2
+MAX_LORAS = 4
 """Adapters in one batch. Each takes memory for the largest rank."""
+MAX_CPU_LORAS = 32
+"""Adapters kept in memory beside those; one that was pushed out is read from its local copy again."""
+ADAPTER_PLUGINS = "lift,lift_serving"
+"""Entry points of `lift_core.serving.vllm_plugin`; vLLM loads no other plugin then."""
 LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """The values that vLLM takes for ``--max-lora-rank``."""
 _FEW_CORES = 8
@@ -38,7 +42,7 @@ def command(model: Path, port: int, lora_rank: int | None = None) -> tuple[str, 
     ]
     if lora_rank is not None:
         words += ["--enable-lora", "--max-lora-rank", str(fitting_rank(lora_rank))]
-        words += ["--max-loras", str(MAX_LORAS)]
+        words += ["--max-loras", str(MAX_LORAS), "--max-cpu-loras", str(MAX_CPU_LORAS)]
     if is_cpu_build():
         # Compiling took 50 to 75 s of each start on 2 cores, and gave 372 tokens/s instead of 343.
         words.append("--enforce-eager")
@@ -53,16 +57,23 @@ def command(model: Path, port: int, lora_rank: int | None = None) -> tuple[str, 
     return tuple(words)
 
 
-def environment(api_key: str) -> dict[str, str]:
-    """Variables of both servers. The key goes here because a command line can be read by all."""
+def environment(api_key: str, *, adapters: bool) -> dict[str, str]:
+    """Variables of a server. The key goes here because a command line can be read by all.
+
+    One that serves ``adapters`` finds them in the registry and the object store by itself, through
+    LIFT's plugins; the other has no business there.
+    """
     values = {
         "VLLM_API_KEY": api_key,
-        "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1",
+        "VLLM_PLUGINS": ADAPTER_PLUGINS if adapters else "",
         "VLLM_NO_USAGE_STATS": "1",
         "DO_NOT_TRACK": "1",
         "HF_HUB_OFFLINE": "1",
         "TOKENIZERS_PARALLELISM": "false",
     }
+    if adapters:
+        # What its resolver is asked for, and the gateway's word that a quarantined one must go.
+        values["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] = "1"
     if is_cpu_build():
         values["VLLM_CPU_KVCACHE_SPACE"] = "1"
         if _is_small():

@@ -16,7 +16,7 @@ import psycopg2
 import pytest
 
 from lift_core.records import AdapterRecord, AdmittedJob, Arrival, Claim, Lease, QAPair, Recipe
-from lift_core.registry import Registry
+from lift_core.registry import AdapterRegistry
 from lift_core.settings import Settings
 from lift_core.stack import down, up
 from lift_core.stack.processes import wait_until
@@ -53,9 +53,9 @@ def environment(stack_home: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def registry(settings: Settings) -> Registry:
+def registry(settings: Settings) -> AdapterRegistry:
     """The registry with empty tables."""
-    registry = Registry.from_settings(settings)
+    registry = AdapterRegistry.from_settings(settings)
     registry.downgrade("base")
     registry.upgrade()
     return registry
@@ -72,7 +72,7 @@ def store(settings: Settings) -> ObjectStore:
 
 
 @pytest.fixture
-def steps(registry: Registry, store: ObjectStore, settings: Settings) -> Steps:
+def steps(registry: AdapterRegistry, store: ObjectStore, settings: Settings) -> Steps:
     return Steps(registry, store, settings.model_copy(update={"recipe": "smoke"}))
 
 
@@ -132,7 +132,7 @@ def sql(settings: Settings) -> Callable[..., list[tuple[Any, ...]]]:
 
 
 @pytest.fixture
-def contents(registry: Registry, sql: Any) -> Callable[[], dict[str, list[str]]]:
+def contents(registry: AdapterRegistry, sql: Any) -> Callable[[], dict[str, list[str]]]:
     """All rows of all tables, to compare before with after."""
 
     def read() -> dict[str, list[str]]:
@@ -188,7 +188,7 @@ class Work:
     bucket = "inbox"
     recipe = Recipe()
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: AdapterRegistry) -> None:
         self.registry = registry
 
     def arrival(self, key: str, etag: str, seconds: float = 0) -> Arrival:
@@ -253,7 +253,7 @@ class Work:
 
 
 @pytest.fixture
-def work(registry: Registry) -> Work:
+def work(registry: AdapterRegistry) -> Work:
     return Work(registry)
 
 

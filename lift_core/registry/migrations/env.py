@@ -1,4 +1,4 @@
-"""Run by Alembic; the connection is handed over by ``Registry.upgrade``."""
+"""Run by Alembic; the connection is handed over by ``AdapterRegistry.upgrade``."""
 
 from alembic import context
 

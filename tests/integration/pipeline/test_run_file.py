@@ -265,7 +265,7 @@ def test_two_runs_of_one_file_at_once_leave_one_adapter(steps, file, recipe, tog
     file.write_text(text)
     ended = together(2, run)
     assert "skarholm-lighthouse-v1" in ended, ended
-    assert [adapter.name for adapter in steps.registry.adapters()] == ["skarholm-lighthouse-v1"]
+    assert [adapter.name for adapter in steps.registry.adapters().adapters] == ["skarholm-lighthouse-v1"]
     assert steps.registry.document("skarholm-lighthouse").state == "ready"
 
 

@@ -173,7 +173,7 @@ def test_an_old_token_may_not_register_an_adapter(registry, work):
     registry.acquire(claim.job_id, "train", "new")
     with pytest.raises(FencedError):
         registry.register_candidate(old, "old/", {"a": "0" * 64}, {})
-    assert registry.adapters() == []
+    assert registry.adapters().adapters == ()
     assert registry.adapter_of_job(claim.job_id) is None
 
 
@@ -267,7 +267,7 @@ def test_one_version_has_one_job_a_recipe_and_generation(work, sql):
 
 
 @pytest.mark.parametrize(
-    "statement", ["UPDATE events SET kind = kind", "DELETE FROM events", "TRUNCATE events"]
+    "statement", ["UPDATE events SET kind = kind", "DELETE FROM events", "TRUNCATE events CASCADE"]
 )
 def test_events_can_only_be_added(work, sql, statement):
     work.arrive()

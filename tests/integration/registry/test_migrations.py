@@ -5,9 +5,12 @@ import sys
 
 import psycopg2
 import pytest
+from alembic.config import Config
+from alembic.script import ScriptDirectory
 from sqlalchemy.exc import ProgrammingError
 
 from lift_core.errors import LiftError
+from lift_core.records import Recipe
 
 SHAPE = (
     "SELECT table_name, column_name, data_type, is_nullable, column_default FROM information_schema.columns "
@@ -18,6 +21,84 @@ SHAPE = (
     "SELECT tgrelid::regclass::text, tgname, pg_get_triggerdef(oid) FROM pg_trigger "
     "WHERE NOT tgisinternal ORDER BY 1, 2",
 )
+
+
+STATES = ("candidate", "active", "rejected", "superseded", "quarantined", "archived")
+RECIPE = Recipe()
+# For each revision, what its tables can hold that the ones before could not. A new migration adds its own.
+ROWS = {
+    "0001": f"""
+        INSERT INTO recipes (digest, body) VALUES ('{RECIPE.digest}', '{RECIPE.canonical()}');
+        INSERT INTO documents (bucket, key, slug, title, adapter_count) VALUES
+            ('inbox', 'a/report.md', 'report', 'The report', {len(STATES)}),
+            ('inbox', 'bare.md', 'bare', NULL, 1), ('inbox', 'titled.md', 'titled', 'Of the document', 1),
+            ('inbox', 'new.md', 'new', NULL, 0);
+        INSERT INTO versions (document_id, number, etag, sha256, size, title, state, arrived_at)
+            SELECT 1, n, 'e' || n, repeat(n::text, 64), 100, 'Title ' || n,
+                CASE WHEN n = 6 THEN 'current' ELSE 'superseded' END, timestamptz '2026-01-01'
+            FROM generate_series(1, 6) n
+            UNION ALL SELECT d, 1, 'x' || d, NULL, 50, NULL, 'current', '2026-01-02'
+            FROM generate_series(2, 4) d;
+        INSERT INTO arrivals SELECT document_id, etag, id, arrived_at FROM versions;
+        INSERT INTO jobs (version_id, recipe_digest, run_id, state, reason, admitted_at)
+            SELECT id, '{RECIPE.digest}', 'run-' || id,
+                CASE WHEN document_id = 4 THEN 'failed' ELSE 'done' END,
+                CASE WHEN document_id = 4 THEN 'no pairs' END, '2026-01-03' FROM versions;
+        INSERT INTO stages SELECT id, 'generate', '2026-01-03 10:00', '2026-01-03 11:00', '{{"rejected": 3}}'
+            FROM jobs;
+        INSERT INTO leases (job_id, role, token, holder) SELECT id, 'train', 2, 'host' FROM jobs;
+        INSERT INTO shards (job_id, number, key, sha256, first_segment, last_segment, pair_count, token)
+            SELECT id, 0, 'shard-' || id, repeat('a', 64), 0, 3, 7, 1 FROM jobs;
+        INSERT INTO stream_ends SELECT id, 'complete', 1, 7, 'checksum', NULL FROM jobs;
+        INSERT INTO adapters (name, document_id, version_id, job_id, recipe_digest, base_model, base_revision,
+                state, prefix, files, scores, created_at, proven_at, activated_at)
+            SELECT d.slug || '-v' || v.number, d.id, v.id, j.id, '{RECIPE.digest}', 'base', '1',
+                CASE WHEN d.id = 1 THEN ('{{{",".join(STATES)}}}'::text[])[v.number] ELSE 'active' END,
+                'jobs/' || j.id || '/', '{{"adapter_model.safetensors": "0"}}',
+                CASE WHEN d.id = 1 THEN jsonb_build_object('gain', 0.5 * v.number, 'base_nll', 1e-7, 'n', 7)
+                ELSE '{{}}'::jsonb END, '2026-02-01', '2026-02-02', '2026-02-03'
+            FROM jobs j JOIN versions v ON v.id = j.version_id JOIN documents d ON d.id = v.document_id
+            WHERE d.id < 4 ORDER BY j.id;
+        INSERT INTO aliases (name, adapter_id, moved_at)
+            SELECT d.slug || label, a.id, '2026-02-03'
+            FROM adapters a JOIN documents d ON d.id = a.document_id,
+                unnest('{{"", "@champion"}}'::text[]) label WHERE a.state = 'active';
+        INSERT INTO events (kind, subject, detail) SELECT 'adapter.active', name, '{{"by": "hand"}}'
+            FROM adapters WHERE state = 'active';
+    """,
+    "0002": """
+        UPDATE adapters SET state = 'removed' WHERE state = 'rejected';
+        INSERT INTO tags SELECT id, 'team', 'a' FROM adapters;
+        INSERT INTO aliases (name, adapter_id, document_id, slug)
+            SELECT 'report@stable', id, document_id, 'report' FROM adapters WHERE name = 'report-v2';
+        INSERT INTO search_entries SELECT id, 3 FROM adapters WHERE state = 'active';
+        INSERT INTO search_lexemes SELECT 'organ', adapter_id, 2 FROM search_entries;
+        INSERT INTO webhooks (url, secret) VALUES ('https://example.org/hook', 'secret');
+        INSERT INTO events (kind, subject) VALUES ('alias.moved', 'report@stable');
+    """,
+}
+
+
+def revisions():
+    """All revisions, the oldest first."""
+    config = Config()
+    config.set_main_option("script_location", "lift_core:registry/migrations")
+    return [each.revision for each in reversed([*ScriptDirectory.from_config(config).walk_revisions()])]
+
+
+@pytest.fixture
+def filled(registry, sql):
+    """Bring the empty schema to a revision, with rows in every table as each revision before left them."""
+
+    def fill(revision):
+        registry.downgrade("base")
+        for each in revisions():
+            registry.upgrade(each)
+            sql(ROWS[each])
+            if each == revision:
+                return
+
+    return fill
 
 
 @pytest.fixture
@@ -31,13 +112,8 @@ def tables(sql):
     return read
 
 
-def test_down_to_base_leaves_nothing_and_up_again_is_the_same(registry, work, sql, tables, store, settings):
-    claim = work.claim()
-    writer = work.writer(claim, store, settings.work_bucket)
-    writer.append(0, 0, work.pairs(0))
-    writer.complete()
-    registry.stage_started(claim.job_id, "train")
-    work.finish(claim)
+def test_down_to_base_leaves_nothing_and_up_again_is_the_same(registry, work, sql, tables, filled):
+    filled(revisions()[-1])
     for table in tables():
         assert sql(f"SELECT count(*) FROM {table}") != [(0,)], f"{table} holds nothing to lose"
     assert registry.is_current()
@@ -61,6 +137,91 @@ def test_down_to_base_leaves_nothing_and_up_again_is_the_same(registry, work, sq
     assert [sql(query) for query in SHAPE] == before
     assert registry.documents() == []
     assert work.active().name == "report-v1"
+
+
+def test_every_revision_has_rows_to_test_it_with():
+    assert [*ROWS] == revisions()
+
+
+@pytest.fixture
+def contents(sql, tables):
+    """All rows of all tables by column names: a column that was dropped comes back as the last one."""
+    return lambda: {
+        name: [row for (row,) in sql(f"SELECT to_jsonb(t) AS row FROM {name} t ORDER BY row")]
+        for name in tables()
+    }
+
+
+@pytest.mark.parametrize("revision", revisions())
+def test_an_upgrade_from_any_revision_and_back_keeps_every_row(registry, contents, filled, sql, revision):
+    filled(revision)
+    before, shape = contents(), [sql(query) for query in SHAPE]
+    registry.upgrade()
+    assert registry.is_current()
+    up = contents()
+    registry.downgrade(revision)
+    assert contents() == before
+    assert [sql(query) for query in SHAPE] == shape
+    registry.upgrade()
+    assert contents() == up
+
+
+def test_an_upgrade_from_the_first_revision_loses_nothing_that_can_be_asked(registry, filled):
+    filled("0001")
+    registry.upgrade()
+    page = registry.adapters().adapters
+    assert {each.name: each.state for each in page} == {
+        **{f"report-v{number}": state for number, state in enumerate(STATES, start=1)},
+        **{"bare-v1": "active", "titled-v1": "active"},
+    }
+    for number in range(1, len(STATES) + 1):
+        found = registry.adapter(f"report-v{number}")
+        assert found.scores == {"gain": 0.5 * number, "base_nll": 1e-7, "n": 7.0}
+        assert found.title == f"Title {number}"
+        assert (found.version, found.tags, found.files) == (number, {}, {"adapter_model.safetensors": "0"})
+    assert registry.adapter("bare-v1").title == "bare"
+    assert registry.adapter("titled-v1").title == "Of the document"
+    for slug, name in {"report": "report-v2", "bare": "bare-v1", "titled": "titled-v1"}.items():
+        assert registry.resolve(slug).name == registry.resolve(f"{slug}@champion").name == name
+        assert registry.adapter(name).aliases == (slug, f"{slug}@champion")
+        assert [event.detail for event in registry.events(name)] == [{"by": "hand"}]
+    lineage = registry.lineage("report")
+    assert lineage.pairs == {"kept": 7, "rejected": 3, "shards": 1, "sha256": "checksum"}
+    assert (lineage.recipe["digest"], lineage.provenance) == (RECIPE.digest, {})
+    assert {each.slug: each.state for each in registry.documents()} == {
+        **dict.fromkeys(("report", "bare", "titled"), "ready"),
+        "new": "failed",
+    }
+    # What was there before moves as what is made today.
+    registry.quarantine("report-v2", "it lies")
+    assert registry.resolve("report").name == "report-v4"
+
+
+def test_what_the_first_revision_cannot_say_is_said_as_well_as_it_can(registry, filled, sql):
+    filled("0002")
+    registry.downgrade("0001")
+    # There was no state for it; its files may be gone, so it must never serve.
+    assert sql("SELECT state FROM adapters WHERE name = 'report-v3'") == [("archived",)]
+    assert ("report@stable",) in sql("SELECT name FROM aliases")
+    registry.upgrade()
+    assert registry.adapter("report-v3").state == "archived"
+    assert registry.resolve("report@stable").name == "report-v2"
+    assert registry.adapter("report").scores["gain"] == 1.0
+
+
+def test_a_downgrade_keeps_what_was_done_since(registry, work, sql):
+    registry.quarantine(work.active(etag="e1").name, "it lies")
+    work.active(etag="e2")
+    registry.remove(work.candidate(work.claim(etag="e3")).name)
+    registry.downgrade("0001")
+    assert sql("SELECT name, state, scores->'train_loss' FROM adapters ORDER BY 1") == [
+        ("report-v1", "quarantined", 0.5),
+        ("report-v2", "active", 0.5),
+        ("report-v3", "archived", 0.5),
+    ]
+    registry.upgrade()
+    assert registry.resolve("report").name == "report-v2"
+    assert work.active(etag="e4").name == "report-v4"
 
 
 def test_an_upgrade_of_a_current_schema_keeps_what_is_there(registry, work, contents):

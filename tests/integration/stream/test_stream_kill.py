@@ -25,14 +25,14 @@ LONGEST_LIFE_SECONDS = 0.12
 NURSERY = """
 import os, signal, socket, sys
 from lift_core.records import QAPair
-from lift_core.registry import Registry
+from lift_core.registry import AdapterRegistry
 from lift_core.settings import get_settings
 from lift_core.store import ObjectStore
 from lift_core.stream import ShardWriter
 
 def write(talk, job, segments, mode):
     settings = get_settings()
-    registry, store = Registry.from_settings(settings), ObjectStore.from_settings(settings)
+    registry, store = AdapterRegistry.from_settings(settings), ObjectStore.from_settings(settings)
     talk.readline()
     lease = registry.acquire(job, "generate", "writer")
     writer = ShardWriter(registry, store, lease, settings.work_bucket)

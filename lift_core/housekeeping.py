@@ -1,0 +1,165 @@
+"""Store against registry: are the files those that were registered, and what does nothing refer to?"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import tempfile
+from collections.abc import Collection, Iterator
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from pathlib import Path
+from typing import Literal
+
+from lift_core.errors import NotFoundError
+from lift_core.records import Arrival, Record
+from lift_core.registry import AdapterRegistry
+from lift_core.registry.references import AdapterFiles
+from lift_core.settings import Settings
+from lift_core.store import ObjectStore
+
+_BATCH = 500
+_ADAPTER_KEY = re.compile(r"(?P<prefix>jobs/(?P<job>[0-9]{1,18})/adapter/[0-9]{6,}/)[^/]+")
+_SHARD_KEY = re.compile(r"jobs/(?P<job>[0-9]{1,18})/pairs/[0-9]{6,}/[0-9]{6,}\.jsonl")
+_JOB_KEY = re.compile(r"jobs/(?P<job>[0-9]{1,18})/[^/]+")
+_UNDER_WAY = ("queued", "admitted", "running", "failed")
+"""A failed job can be taken up again: what its attempts wrote stays until it is done or cancelled."""
+
+
+class Verified(Record):
+    """What re-hashing an adapter's files found; ``problems`` is empty where all is well."""
+
+    adapter: str
+    files: int
+    problems: tuple[str, ...]
+
+
+class Orphan(Record):
+    """Something that one side has and the other does not."""
+
+    side: Literal["store", "registry"]
+    bucket: str
+    key: str
+    size: int
+    why: str
+    deleted: bool = False
+
+
+class Housekeeping:
+    """Checks and cleaning over one registry and one object store."""
+
+    def __init__(self, registry: AdapterRegistry, store: ObjectStore, settings: Settings) -> None:
+        self._registry = registry
+        self._store = store
+        self._settings = settings
+
+    def verify(self, names: Collection[str] | None = None) -> Iterator[Verified]:
+        """Download and re-hash the files of adapters (all but removed ones, or those of these names).
+
+        A problem is recorded as an event of the adapter.
+        """
+        for files in self._registry.adapter_files(names):
+            if files.removed:
+                continue
+            problems = tuple(self._problems(files))
+            if problems:
+                self._registry.record_event("adapter.damaged", files.name, problems=list(problems))
+            yield Verified(adapter=files.name, files=len(files.files), problems=problems)
+
+    def remove_adapter(self, name: str) -> int:
+        """Mark an adapter as removed, then delete its files; returns how many objects went.
+
+        Killed in between, the next :meth:`orphans` with ``delete`` finishes it.
+
+        Raises:
+            NotFoundError: there is no such adapter.
+            StateError: it is active.
+        """
+        adapter = self._registry.remove(name)
+        bucket = self._settings.adapters_bucket
+        found = [each.key for each in self._store.list(bucket, adapter.prefix)]
+        for key in found:
+            self._store.remove(bucket, key)
+        return len(found)
+
+    def orphans(self, *, older_than: timedelta, delete: bool = False) -> Iterator[Orphan]:
+        """What one side has and the other does not; ``delete`` removes the store's orphans.
+
+        Nothing that the registry refers to is ever removed, nothing younger than ``older_than`` (an
+        attempt may be about to register it), and nothing of a job that is or may come under way.
+        A registered file that the store lacks is reported and left: only a person can say what is right.
+        """
+        before = datetime.now(UTC) - older_than
+        adapters, work = self._settings.adapters_bucket, self._settings.work_bucket
+        for objects in _batches(self._store.list(adapters, "jobs/")):
+            yield from self._end(self._of_adapters(objects, before), adapters, delete)
+        for objects in _batches(self._store.list(work, "jobs/")):
+            yield from self._end(self._of_jobs(objects, before), work, delete)
+        for files in self._registry.adapter_files():
+            if not files.removed:
+                yield from self._missing(files)
+
+    def _problems(self, files: AdapterFiles) -> Iterator[str]:
+        with tempfile.TemporaryDirectory(prefix="lift-verify-") as scratch:
+            for name, sha256 in files.files.items():
+                copy = Path(scratch) / "file"
+                try:
+                    self._store.get_file(self._settings.adapters_bucket, f"{files.prefix}{name}", copy)
+                except NotFoundError:
+                    yield f"{name} is missing"
+                    continue
+                with copy.open("rb") as handle:
+                    found = hashlib.file_digest(handle, "sha256").hexdigest()
+                if found != sha256:
+                    yield f"{name} has sha256 {found[:12]}…, registered is {sha256[:12]}…"
+                copy.unlink()
+
+    def _of_adapters(self, objects: Collection[Arrival], before: datetime) -> Iterator[tuple[Arrival, str]]:
+        parts = {found.key: _ADAPTER_KEY.fullmatch(found.key) for found in objects}
+        known = self._registry.known_prefixes({part["prefix"] for part in parts.values() if part})
+        states = self._registry.job_states({int(part["job"]) for part in parts.values() if part})
+        for found in objects:
+            part = parts[found.key]
+            if part is None or part["prefix"] in known or found.arrived_at >= before:
+                continue
+            state = states.get(int(part["job"]))
+            if state is None:
+                yield found, "its job is not in the registry"
+            elif state not in _UNDER_WAY:
+                yield found, f"no adapter that is in use is registered with it, and its job is {state}"
+
+    def _of_jobs(self, objects: Collection[Arrival], before: datetime) -> Iterator[tuple[Arrival, str]]:
+        jobs = {
+            found.key: int(part["job"])
+            for found in objects
+            if (part := _SHARD_KEY.fullmatch(found.key) or _JOB_KEY.fullmatch(found.key))
+        }
+        states = self._registry.job_states(set(jobs.values()))
+        shards = self._registry.known_shards({key for key in jobs if _SHARD_KEY.fullmatch(key)})
+        for found in objects:
+            if found.key not in jobs or found.arrived_at >= before:
+                continue
+            state = states.get(jobs[found.key])
+            if state is None:
+                yield found, "its job is not in the registry"
+            elif _SHARD_KEY.fullmatch(found.key) and found.key not in shards and state not in _UNDER_WAY:
+                yield found, f"the manifest does not hold this shard, and its job is {state}"
+
+    def _end(self, found: Iterator[tuple[Arrival, str]], bucket: str, delete: bool) -> Iterator[Orphan]:
+        for each, why in found:
+            if delete:
+                self._store.remove(bucket, each.key)
+            yield Orphan(side="store", bucket=bucket, key=each.key, size=each.size, why=why, deleted=delete)
+
+    def _missing(self, files: AdapterFiles) -> Iterator[Orphan]:
+        bucket = self._settings.adapters_bucket
+        there = {found.key for found in self._store.list(bucket, files.prefix)}
+        for name in files.files:
+            if (key := f"{files.prefix}{name}") not in there:
+                why = f"adapter {files.name} is registered with it, and the store lacks it"
+                yield Orphan(side="registry", bucket=bucket, key=key, size=0, why=why)
+
+
+def _batches(objects: Iterator[Arrival]) -> Iterator[list[Arrival]]:
+    while batch := list(islice(objects, _BATCH)):
+        yield batch
