@@ -1,6 +1,6 @@
 # Every Airflow process and every task, from the same locks as `make setup`:
 #   ACCEL=cpu   api-server, dag-processor, triggerer and the jobs that prepare the stack
-#   ACCEL=cuda  the GPU worker; torch brings the CUDA libraries, so the base image needs none
+#   ACCEL=cuda  the GPU worker and the vLLM servers; torch brings the CUDA libraries, so the base image needs none
 #
 # Base images are pinned by version tag. Their digests could not be looked up where this was written:
 # add `@sha256:…` here to pin the bytes too.
@@ -13,7 +13,6 @@ LABEL org.opencontainers.image.title="LIFT" \
       org.opencontainers.image.licenses="Apache-2.0" \
       lift.accelerator="${ACCEL}"
 
-# The number is the same in vllm.Dockerfile: the serving engine reads what the worker writes.
 RUN useradd --uid 10001 --user-group --create-home lift
 
 WORKDIR /opt/lift
@@ -29,7 +28,7 @@ RUN --mount=type=cache,target=/root/.cache \
 COPY lift_core/ lift_core/
 COPY dags/ dags/
 COPY plugins/ plugins/
-COPY docker/airflow-entrypoint.sh docker/fetch_models.py docker/
+COPY docker/airflow-entrypoint.sh docker/fetch_models.py docker/serve.py docker/
 
 ENV PATH=/opt/lift/.venv/bin:$PATH \
     AIRFLOW_HOME=/var/lib/airflow \

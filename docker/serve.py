@@ -1,7 +1,7 @@
 """Start the vLLM server of one role: ``serve.py generator|serving [OPTION OF VLLM]…``.
 
 Which model each role has is read from the recipe (``LIFT_RECIPE``), so that servers and training
-cannot disagree. Only the standard library: it runs in vLLM's image, where LIFT is not installed.
+cannot disagree. Only the standard library: vLLM itself takes long enough to start.
 """
 
 from __future__ import annotations
@@ -15,6 +15,12 @@ from typing import Any
 
 LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """The values that vLLM takes for ``--max-lora-rank``."""
+
+PLUGINS = {
+    "generator": {"VLLM_PLUGINS": ""},
+    "serving": {"VLLM_PLUGINS": "lift,lift_serving", "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1"},
+}
+"""LIFT's plugins, by which the serving engine finds adapters; the other has no business there."""
 
 
 def command(role: str, recipe: Mapping[str, Any], models: Path, options: Sequence[str]) -> list[str]:
@@ -52,7 +58,7 @@ def main() -> None:
     role, *options = sys.argv[1:] or [""]
     recipe = json.loads(Path(os.environ["LIFT_RECIPE"]).read_text("utf-8"))
     words = command(role, recipe, Path(os.environ["LIFT_HOME"]) / "models", options)
-    environment = os.environ | {"VLLM_API_KEY": api_key(os.environ), "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1"}
+    environment = os.environ | {"VLLM_API_KEY": api_key(os.environ)} | PLUGINS[role]
     os.execve(words[0], words, environment)  # noqa: S606 - no shell is wanted
 
 

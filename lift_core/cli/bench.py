@@ -155,7 +155,7 @@ def forgetting(quick: bool, as_json: bool) -> None:
     from lift_core.benchmarks import forgetting
 
     def measure(progress: Progress) -> Report:
-        report, plot = forgetting.run(quick=quick, on_progress=progress)
+        report, plot = forgetting.run(quick=quick, on_progress=lambda phase: progress(phase, 0, 0))
         if not quick:
             PLACE.mkdir(parents=True, exist_ok=True)
             (PLACE / "forgetting.svg").write_text(plot)

@@ -69,7 +69,7 @@ def copied(dockerfile):
 
 
 def test_there_are_dockerfiles():
-    assert [path.name for path in DOCKERFILES] == ["airflow.Dockerfile", "vllm.Dockerfile"]
+    assert [path.name for path in DOCKERFILES] == ["airflow.Dockerfile"]
 
 
 @pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda path: path.name)
@@ -107,13 +107,9 @@ def test_what_is_copied_exists_and_is_in_the_context(dockerfile):
         assert not fnmatch.fnmatch(str(context / each), "*/.env")
 
 
-def test_vllm_image_is_the_locked_version():
-    (image,) = instructions(DOCKER / "vllm.Dockerfile", "FROM")
-    locked = re.search(r"^vllm==(\S+)", (ROOT / "requirements/cuda.in").read_text(), re.MULTILINE)
-    assert image == f"vllm/vllm-openai:v{locked[1]}"
-    assert {SERVICES[f"vllm-{role}"]["image"] for role in ("generator", "serving")} == {
-        f"lift-vllm:{locked[1]}"
-    }
+def test_vllm_runs_from_the_image_that_has_lift_beside_it():
+    for role in ("generator", "serving"):
+        assert SERVICES[f"vllm-{role}"]["image"] == SERVICES["gpu-worker"]["image"]
 
 
 def test_git_ignores_the_secrets():
@@ -138,7 +134,10 @@ def test_compose_file_fits_the_specification():
 def test_every_service_is_there():
     parts = {"api-server", "dag-processor", "triggerer", "gpu-worker"}
     jobs = {"setup", "models", "airflow-migrate", "airflow-pools"}
-    assert set(SERVICES) == {"postgres", "minio", "vllm-generator", "vllm-serving"} | parts | jobs
+    assert (
+        set(SERVICES)
+        == {"postgres", "minio", "vllm-generator", "vllm-serving", "gateway", "webhooks"} | parts | jobs
+    )
     commands = [" ".join(service.get("command", [])) for service in SERVICES.values()]
     for words in ("scheduler", "api-server", "dag-processor", "triggerer", "db migrate"):
         assert any(command.startswith(f"airflow {words}") for command in commands), words
@@ -191,14 +190,18 @@ def test_paths_in_the_image_come_from_the_checkout():
         assert any(path.startswith(source) for source in copied(DOCKER / "airflow.Dockerfile")), path
 
 
-def test_worker_and_serving_engine_see_adapters_at_one_path():
-    def target(name):
-        mounts = [mount.split(":") for mount in SERVICES[name]["volumes"]]
-        return next(mount[1] for mount in mounts if mount[0] == "adapter-cache")
-
+def test_copies_of_adapters_outlive_the_serving_engine():
+    mounts = [mount.split(":") for mount in SERVICES["vllm-serving"]["volumes"]]
+    target = next(mount[1] for mount in mounts if mount[0] == "adapter-cache")
     home = re.search(r"LIFT_HOME=(\S+)", (DOCKER / "airflow.Dockerfile").read_text())[1]
-    assert target("gpu-worker") == target("vllm-serving") == str(Settings(home=home).adapter_cache)
-    assert f"LIFT_HOME={home} " in (DOCKER / "vllm.Dockerfile").read_text()
+    assert target == str(Settings(home=home).adapter_cache)
+
+
+def test_the_gateway_is_where_clients_are_told():
+    gateway = SERVICES["gateway"]
+    port = gateway["ports"][0].rsplit(":", 1)[1]
+    assert SERVICES["gpu-worker"]["environment"]["LIFT_GATEWAY_URL"] == f"http://gateway:{port}/v1"
+    assert "ports" not in SERVICES["vllm-serving"]
 
 
 def test_tasks_run_where_the_gpu_is():

@@ -107,8 +107,8 @@ def test_recipe_is_valid_and_mounted():
 def test_servers_answer_to_the_names_in_the_recipe(role):
     serve = load("serve")
     recipe = load_recipe(str(DOCKER / "recipe.json"))
-    word, *options = SERVICES[f"vllm-{role}"]["command"]
-    assert word == role
+    python, script, word, *options = SERVICES[f"vllm-{role}"]["command"]
+    assert (python, Path(script).name, word) == ("python", "serve.py", role)
     words = serve.command(role, recipe.model_dump(), Path("/models"), options)
     given = dict(itertools.pairwise(words))
     name = recipe.generator.model if role == "generator" else recipe.base_model
@@ -156,6 +156,7 @@ def test_server_is_started_with_the_key_out_of_sight(tmp_path):
     assert arguments[-1] == "--max-loras=4"
     assert seen["VLLM_API_KEY"] == "the-key"
     assert seen["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] == "1"
+    assert seen["VLLM_PLUGINS"] == vllm.ADAPTER_PLUGINS
     assert "the-key" not in " ".join(arguments)
 
 
