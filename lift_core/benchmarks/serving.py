@@ -27,9 +27,9 @@ from lift_core.serving import GatewayClient
 from lift_core.steps import Steps
 
 ADAPTERS = 20
-ROUNDS = 5
+ROUNDS = 2
 AT_ONCE = 8
-MOVES = 5
+MOVES = 4
 _MAX_TOKENS = 16
 _BEFORE_MOVE_SECONDS = 2.0
 _PATIENCE_SECONDS = 60.0

@@ -11,6 +11,7 @@ from lift_core.cli import adapters_moves
 from lift_core.cli.output import json_option, local_time, print_json, print_table
 from lift_core.records import AdapterFilter, AdapterRecord, AdapterState
 from lift_core.registry import AdapterRegistry, parse_score_condition
+from lift_core.registry.browsing import MAX_PAGE, PAGE
 from lift_core.settings import get_settings
 
 FIELDS = (
@@ -82,7 +83,9 @@ for command in adapters_moves.COMMANDS:
 @click.option("--tag", "tags", multiple=True, metavar="KEY=VALUE", help="With this tag; may be repeated.")
 @click.option("--score", "scores", multiple=True, metavar="'gain>=1.5'", help="Bound on a score; repeatable.")
 @click.option("--text", metavar="WORDS", help='Words in the title: steam -engine, "exact words", a or b.')
-@click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 1000), help="Lines a page.")
+@click.option(
+    "--limit", type=click.IntRange(1, 1000), help="Lines a page (50; with --json all, if not given)."
+)
 @click.option("--cursor", help="Where the next page begins, as the page before said.")
 @click.option("--all", "everything", is_flag=True, help="All pages.")
 @json_option
@@ -96,7 +99,7 @@ def ls(
     tags: tuple[str, ...],
     scores: tuple[str, ...],
     text: str | None,
-    limit: int,
+    limit: int | None,
     cursor: str | None,
     everything: bool,
     as_json: bool,
@@ -120,10 +123,13 @@ def ls(
         scores=tuple(parse_score_condition(words) for words in scores),
         text=text,
     )
-    page = registry.adapters(wanted, limit, cursor)
+    # A program that does not ask for a page wants the whole list.
+    everything = everything or (as_json and limit is None)
+    size = limit or (MAX_PAGE if everything else PAGE)
+    page = registry.adapters(wanted, size, cursor)
     found = list(page.adapters)
     while everything and page.next_cursor:
-        page = registry.adapters(wanted, limit, page.next_cursor)
+        page = registry.adapters(wanted, size, page.next_cursor)
         found.extend(page.adapters)
     if as_json:
         print_json([as_row(adapter) for adapter in found])

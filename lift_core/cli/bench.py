@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -169,6 +170,10 @@ def _run(measure: Callable[[Progress], Report], quick: bool, as_json: bool) -> N
     from rich.console import Console
     from rich.progress import Progress as Bar
 
+    from lift_core.log import configure
+
+    # Steps that a benchmark takes log a line each: stdout is for the report alone.
+    configure(level=logging.WARNING)
     with Bar(console=Console(stderr=True), transient=True) as bar:
         row = bar.add_task("measuring", total=None)
         report = measure(
