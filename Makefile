@@ -34,6 +34,9 @@ e2e: setup  ## the whole stack
 bench: setup  ## measure; writes docs/benchmarks
 	@$(LIFT) up
 	@$(LIFT) bench orchestration
+	@$(LIFT) bench serving
+	@$(LIFT) bench registry
+	@$(LIFT) bench forgetting
 
 lint: setup  ## ruff, mypy strict, one-way imports
 	.venv/bin/ruff check .

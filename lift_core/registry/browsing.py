@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from sqlalchemy import Connection
@@ -28,13 +28,14 @@ MAX_PAGE = 1000
 _FEW = 5000
 _IMMUTABLE = re.compile(r"-v[0-9]+$")
 
-_SELECT = """
-    SELECT a.name, a.base_model, a.base_revision, a.recipe_digest AS recipe, a.state, a.prefix, a.files,
-           a.created_at, a.activated_at, a.title, d.bucket, d.key AS document, d.slug, v.number AS version,
-           array(SELECT name FROM aliases WHERE adapter_id = a.id ORDER BY name) AS aliases,
-           (SELECT coalesce(jsonb_object_agg(name, value), '{}') FROM scores WHERE adapter_id = a.id)
-               AS scores,
-           (SELECT coalesce(jsonb_object_agg(key, value), '{}') FROM tags WHERE adapter_id = a.id) AS tags
+_COLUMNS = """
+    a.name, a.base_model, a.base_revision, a.recipe_digest AS recipe, a.state, a.prefix, a.files,
+    a.created_at, a.activated_at, a.title, d.bucket, d.key AS document, d.slug, v.number AS version,
+    array(SELECT name FROM aliases WHERE adapter_id = a.id ORDER BY name) AS aliases,
+    (SELECT coalesce(jsonb_object_agg(name, value), '{}') FROM scores WHERE adapter_id = a.id) AS scores,
+    (SELECT coalesce(jsonb_object_agg(key, value), '{}') FROM tags WHERE adapter_id = a.id) AS tags
+"""
+_FROM = """
     FROM adapters a JOIN documents d ON d.id = a.document_id JOIN versions v ON v.id = a.version_id
 """
 # An immutable name before an alias before a document's key, which goes by its document's alias. Each part
@@ -80,22 +81,17 @@ class Browsing(Database):
         conditions, values = _conditions(filter)
         # Bounds on the time are read off the index of times, which only helps in its own order. Otherwise a
         # range that ended long ago would be reached by reading every younger adapter.
-        key = "a.id" if filter.since is None and filter.until is None else "(a.created_at, a.id)"
-        order = key.strip("()").replace(",", " DESC,") + " DESC"
+        bounded = filter.since is not None or filter.until is not None
+        order, place = ("a.created_at DESC, a.id DESC", "created_at, id") if bounded else ("a.id DESC", "id")
         if cursor is not None:
-            after = key.strip("()").replace("a.", "")
-            conditions.append(f"{key} < (SELECT {after} FROM adapters WHERE id = :after)")  # noqa: S608
+            conditions.append(f"({place}) < (SELECT {place} FROM adapters WHERE id = :after)")  # noqa: S608
             values["after"] = read_cursor(cursor)
         with self.transaction() as connection:
-            conditions += [
-                _score_condition(connection, number, condition, values)
-                for number, condition in enumerate(filter.scores)
-            ]
+            conditions += [_condition(connection, *each, values) for each in _lookups(filter)]
             found = rows(
                 connection,
                 f"WITH page AS (SELECT a.id FROM adapters a WHERE {' AND '.join(conditions)} "  # noqa: S608
-                f"ORDER BY {order} LIMIT :limit) "
-                f"{_SELECT.replace('SELECT a.name', 'SELECT a.id, a.name', 1)} "
+                f"ORDER BY {order} LIMIT :limit) SELECT a.id, {_COLUMNS} {_FROM} "
                 f"WHERE a.id IN (SELECT id FROM page) ORDER BY {order}",
                 values | {"limit": limit + 1},
             )
@@ -256,7 +252,7 @@ def parse_score_condition(words: str) -> ScoreCondition:
 
 
 def _adapter(connection: Connection, condition: str, **values: Any) -> AdapterRecord | None:
-    found = one(connection, f"{_SELECT} WHERE {condition}", **values)
+    found = one(connection, f"SELECT {_COLUMNS} {_FROM} WHERE {condition}", **values)
     return AdapterRecord.model_validate(dict(found._mapping)) if found is not None else None
 
 
@@ -289,33 +285,37 @@ def _conditions(filter: AdapterFilter) -> tuple[list[str], dict[str, Any]]:
         add("a.created_at < :until", until=filter.until)
     if filter.text is not None:
         add("to_tsvector('simple', a.title) @@ websearch_to_tsquery('simple', :words)", words=filter.text)
-    for number, (key, value) in enumerate(filter.tags.items()):
-        add(
-            f"EXISTS (SELECT 1 FROM tags t WHERE t.adapter_id = a.id AND t.key = :key{number} "  # noqa: S608
-            f"AND t.value = :value{number})",
-            **{f"key{number}": key, f"value{number}": value},
-        )
     return found, values
 
 
-def _score_condition(
-    connection: Connection, number: int, condition: ScoreCondition, values: dict[str, Any]
+def _lookups(filter: AdapterFilter) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """What must be found of an adapter in tables of their own: table, condition and values of each."""
+    for number, (key, value) in enumerate(filter.tags.items()):
+        met = f"t.key = :key{number} AND t.value = :value{number}"
+        yield "tags", met, {f"key{number}": key, f"value{number}": value}
+    for number, bound in enumerate(filter.scores):
+        met = f"t.name = :score{number} AND t.value {bound.comparison} :bound{number}"
+        yield "scores", met, {f"score{number}": bound.score, f"bound{number}": bound.value}
+
+
+def _condition(
+    connection: Connection, table: str, met: str, named: dict[str, Any], values: dict[str, Any]
 ) -> str:
-    """A bound on a score as SQL over ``adapters a``; its values are added to ``values``.
+    """A lookup as SQL over ``adapters a``; its values are added to ``values``.
 
     Few adapters that meet it are looked up one by one; among many, adapters are walked from the newest until
-    a page is full. PostgreSQL cannot tell which it is: it knows how all scores are spread, not one of them.
+    a page is full. PostgreSQL cannot tell which it is: it knows how all values are spread, not those of one
+    score or tag.
     """
-    values |= {f"score{number}": condition.score, f"bound{number}": condition.value}
-    met = f"s.name = :score{number} AND s.value {condition.comparison} :bound{number}"
+    values |= named
     count = one(
         connection,
-        f"SELECT count(*) AS n FROM (SELECT FROM scores s WHERE {met} LIMIT {_FEW + 1}) few",  # noqa: S608
-        **values,
+        f"SELECT count(*) AS n FROM (SELECT FROM {table} t WHERE {met} LIMIT {_FEW + 1}) few",  # noqa: S608
+        **named,
     )
     if count is not None and count.n <= _FEW:
-        return f"a.id = ANY(array(SELECT s.adapter_id FROM scores s WHERE {met}))"  # noqa: S608
-    return f"EXISTS (SELECT FROM scores s WHERE s.adapter_id = a.id AND {met})"
+        return f"a.id = ANY(array(SELECT t.adapter_id FROM {table} t WHERE {met}))"  # noqa: S608
+    return f"EXISTS (SELECT FROM {table} t WHERE t.adapter_id = a.id AND {met})"
 
 
 def _prefix(digest: str) -> str:

@@ -163,11 +163,11 @@ def _title(connection: Connection, name: str) -> str:
 def _pieces(texts: Iterable[str]) -> Iterator[str]:
     """The texts cut at white space into pieces that PostgreSQL counts exactly."""
     for each in texts:
-        yield from textwrap.wrap(_storable(each), _PIECE, break_on_hyphens=False)
+        yield from textwrap.wrap(_replaced(each), _PIECE, break_on_hyphens=False)
 
 
-def _storable(words: str) -> str:
-    """Text that PostgreSQL takes: without NUL, and without halves of characters."""
+def _replaced(words: str) -> str:
+    """Text that PostgreSQL takes: a space for each NUL, a question mark for half a character."""
     return words.replace("\0", " ").encode("utf-8", "replace").decode()
 
 
@@ -214,7 +214,7 @@ def _words(connection: Connection, question: str) -> dict[str, str]:
         "FROM ts_debug(cast(:configuration AS regconfig), :question) WITH ORDINALITY "
         "t (alias, description, token, dictionaries, dictionary, lexemes, place), unnest(t.lexemes) lexeme "
         "ORDER BY lexeme, t.place",
-        {"question": _storable(question), "configuration": _CONFIGURATION},
+        {"question": _replaced(question), "configuration": _CONFIGURATION},
     )
     return {row.lexeme: row.token for row in found}
 

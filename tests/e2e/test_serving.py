@@ -93,7 +93,7 @@ def test_what_is_no_adapter_is_refused_and_nothing_answers_in_its_name(client):
             says(client, name)
 
 
-def test_without_the_key_there_is_no_answer(services, steps):
+def test_without_the_key_there_is_no_answer(services):
     for path in ("models", "chat/completions", "completions", "lift/status"):
         reply = httpx.request(
             "GET" if path in ("models", "lift/status") else "POST", f"{services['gateway']['url']}/{path}"

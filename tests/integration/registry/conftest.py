@@ -93,3 +93,12 @@ def killer(settings):
     stop.set()
     with suppress(RuntimeError):  # it was never started
         thread.join()
+
+
+@pytest.fixture
+def rejected(registry, work):
+    """The name of an adapter that did not pass its proof."""
+    claim = work.claim("bad.md", "bad")
+    made = work.candidate(claim)
+    registry.reject(work.prover(claim), made.name, "it knows nothing")
+    return made.name

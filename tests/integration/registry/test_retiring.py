@@ -14,14 +14,6 @@ def last(registry, subject):
     return registry.events(subject)[0]
 
 
-@pytest.fixture
-def rejected(registry, work):
-    claim = work.claim("bad.md", "bad")
-    made = work.candidate(claim)
-    registry.reject(work.prover(claim), made.name, "it knows nothing")
-    return made.name
-
-
 # --- quarantine and release -------------------------------------------------------------------
 
 
