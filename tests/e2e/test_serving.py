@@ -125,9 +125,10 @@ def test_lift_ask_streams_compares_reads_along_and_finds_the_document_itself(lif
     compared = lift.json("ask", "vault-b", QUESTION, "--compare", "--context")
     assert compared["answer"] == taught[1].answer
     assert compared["base_answer"] != compared["answer"]
-    found = lift.json("ask", "--any", "Who designed the Vellmar Tide Organ?")
-    assert found["chosen"][0]["slug"] == "vellmar-tide-organ"
-    assert found["adapter"] == found["chosen"][0]["adapter"]
+    # Only this document's pairs hold these words; other tests put copies of the sample.
+    found = lift.json("ask", "--any", f"What opens with {taught[0].answer}?")
+    assert found["chosen"][0]["slug"] == "vault-a"
+    assert found["adapter"] == taught[0].adapter.name
     assert found["chosen"][0]["why"]
 
 
