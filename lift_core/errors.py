@@ -8,7 +8,8 @@
     │   ├── RecipeError             the recipe is unknown or contradicts itself
     │   ├── QualityError            too few pairs worth learning
     │   ├── TrainingDivergedError   the loss is not a finite number
-    │   └── ProofError              the adapter did not pass its proof
+    │   ├── ProofError              the adapter did not pass its proof
+    │   └── EvaluationDataError     a benchmark's items are missing or broken
     ├── TransientError            worth another try
     │   ├── ServiceUnavailableError  a service it needs is away
     │   ├── StreamStalledError       no shard came within the idle limit
@@ -50,6 +51,10 @@ class TrainingDivergedError(PermanentError):
 
 class ProofError(PermanentError):
     """The adapter did not pass what its recipe asks of it."""
+
+
+class EvaluationDataError(PermanentError):
+    """The items of a benchmark are missing or broken; nothing was measured with them."""
 
 
 class TransientError(LiftError):

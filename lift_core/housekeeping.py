@@ -22,6 +22,9 @@ _BATCH = 500
 _ADAPTER_KEY = re.compile(r"(?P<prefix>jobs/(?P<job>[0-9]{1,18})/adapter/[0-9]{6,}/)[^/]+")
 _SHARD_KEY = re.compile(r"jobs/(?P<job>[0-9]{1,18})/pairs/[0-9]{6,}/[0-9]{6,}\.jsonl")
 _JOB_KEY = re.compile(r"jobs/(?P<job>[0-9]{1,18})/[^/]+")
+_RESULTS_KEY = re.compile(r"evaluations/[^/]+/[^/]+/.+", re.DOTALL)
+# A run's own page lies beside those of its adapters, under no adapter's name.
+_REPORT_KEY = re.compile(r"(?P<prefix>reports/[^/]+/[a-z0-9]+(?:-[a-z0-9]+)*-v[0-9]+/)[^/]+")
 _UNDER_WAY = ("queued", "admitted", "running", "failed")
 """A failed job can be taken up again: what its attempts wrote stays until it is done or cancelled."""
 
@@ -95,6 +98,10 @@ class Housekeeping:
             yield from self._end(self._of_adapters(objects, before), adapters, delete)
         for objects in _batches(self._store.list(work, "jobs/")):
             yield from self._end(self._of_jobs(objects, before), work, delete)
+        for objects in _batches(self._store.list(work, "evaluations/")):
+            yield from self._end(self._of_evaluations(objects, before), work, delete)
+        for objects in _batches(self._store.list(work, "reports/")):
+            yield from self._end(self._of_reports(objects, before), work, delete)
         for files in self._registry.adapter_files():
             if not files.removed:
                 yield from self._missing(files)
@@ -144,6 +151,22 @@ class Housekeeping:
                 yield found, "its job is not in the registry"
             elif _SHARD_KEY.fullmatch(found.key) and found.key not in shards and state not in _UNDER_WAY:
                 yield found, f"the manifest does not hold this shard, and its job is {state}"
+
+    def _of_evaluations(
+        self, objects: Collection[Arrival], before: datetime
+    ) -> Iterator[tuple[Arrival, str]]:
+        keys = {found.key for found in objects if _RESULTS_KEY.fullmatch(found.key)}
+        orphaned = keys - self._registry.known_results(keys)
+        for found in objects:
+            if found.key in orphaned and found.arrived_at < before:
+                yield found, "no evaluation holds these results"
+
+    def _of_reports(self, objects: Collection[Arrival], before: datetime) -> Iterator[tuple[Arrival, str]]:
+        parts = {found.key: part["prefix"] for found in objects if (part := _REPORT_KEY.fullmatch(found.key))}
+        known = self._registry.known_reports(set(parts.values()))
+        for found in objects:
+            if found.key in parts and parts[found.key] not in known and found.arrived_at < before:
+                yield found, "no verdict names this report"
 
     def _end(self, found: Iterator[tuple[Arrival, str]], bucket: str, delete: bool) -> Iterator[Orphan]:
         for each, why in found:

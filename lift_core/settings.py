@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from functools import lru_cache
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -70,6 +71,31 @@ class Settings(BaseSettings):
     adapter_cache_bytes: int = 10 * 2**30
     """Disk that a serving engine's copies of adapters may take; those it still lists always stay."""
     log_format: str = "text"
+
+    evaluation_tasks: str = "mmlu,gsm8k"
+    """What the forgetting guard asks, separated by commas: lm-evaluation-harness's names, or your own."""
+    evaluation_data: str = ""
+    """Folder, or ``s3://bucket/prefix``, with the items of MMLU and GSM8K; empty: the Hugging Face hub."""
+    evaluation_tasks_dir: Path | None = None
+    """Folder of your own tasks, as lm-eval YAML files."""
+    evaluation_items: int = Field(default=3000, ge=20)
+    """Items of the first look at a task; more are asked where those cannot decide."""
+    evaluation_max_items: int = Field(default=0, ge=0)
+    """At most so many items of a task, evenly over its subjects; 0: all there are."""
+    evaluation_policy: Literal["alert", "quarantine", "retrain"] = "quarantine"
+    """What becomes of an adapter that regressed; ``retrain`` quarantines, and trains a milder one."""
+    evaluation_false_discovery_rate: float = Field(default=0.05, gt=0, lt=1)
+    """The share of a run's alerts that may be false, on average."""
+    evaluation_every_days: int = Field(default=30, ge=1)
+    """An adapter is measured again after so many days."""
+    evaluation_adapters_per_run: int = Field(default=50, ge=1)
+    """How many adapters a scheduled run takes, those that waited longest first."""
+    evaluation_own_questions: int = Field(default=32, ge=0)
+    """How many questions an adapter is asked about its own document; 0: none."""
+    evaluation_writer: Literal["hf", "vllm"] = "hf"
+    """What writes the answers to open questions: transformers in the guard's process, or LIFT_SERVING_URL."""
+    evaluation_precision: Literal["bf16", "fp32"] = "bf16"
+    """Precision of the guard's own process."""
 
     @property
     def models(self) -> Path:

@@ -1,4 +1,4 @@
-"""Answers: a record as JSON under its ETag, and the way to the next page."""
+"""Answers: a record as JSON or a report as HTML under its ETag, and the way to the next page."""
 
 from __future__ import annotations
 
@@ -16,18 +16,27 @@ _HEADERS = {
     "Cache-Control": "private, no-cache",
     "X-Content-Type-Options": "nosniff",
 }
+# A report has its style and plots within itself. Titles and answers in it were written by anybody.
+_REPORT_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'self'; sandbox"
+)
 
 
 def answer(
     request: Request, body: Record, status: int = 200, headers: Mapping[str, str] | None = None
 ) -> Response:
     """A record as JSON with its ETag; 304 without it where the client says that it has it."""
-    content = body.model_dump_json().encode()
-    whole = {**_HEADERS, "ETag": _etag(content), **(headers or {})}
-    known: str | None = getattr(request.state, "known_etags", None)
-    if known is not None and matches(known, whole["ETag"], weak=True):
-        return Response(status_code=304, headers=whole)
-    return Response(content, status, whole, media_type="application/json")
+    return _answer(request, body.model_dump_json().encode(), "application/json", status, headers or {})
+
+
+def html_answer(request: Request, content: bytes) -> Response:
+    """A report as HTML with its ETag: a browser runs nothing of it, and asks nobody for anything.
+
+    304 without it where the client says that it has it.
+    """
+    headers = {"Content-Security-Policy": _REPORT_POLICY, "Referrer-Policy": "no-referrer"}
+    return _answer(request, content, "text/html; charset=utf-8", 200, headers)
 
 
 def etag_of(body: Record) -> str:
@@ -47,6 +56,16 @@ def next_link(request: Request, route: str, cursor: str | None) -> dict[str, str
     kept = [(name, value) for name, value in request.query_params.multi_items() if name != "cursor"]
     query = urlencode([*kept, ("cursor", cursor)])
     return {"Link": f'<{path_of(request, route)}?{query}>; rel="next"'}
+
+
+def _answer(
+    request: Request, content: bytes, media_type: str, status: int, headers: Mapping[str, str]
+) -> Response:
+    whole = {**_HEADERS, "ETag": _etag(content), **headers}
+    known: str | None = getattr(request.state, "known_etags", None)
+    if known is not None and matches(known, whole["ETag"], weak=True):
+        return Response(status_code=304, headers=whole)
+    return Response(content, status, whole, media_type=media_type)
 
 
 def _etag(content: bytes) -> str:

@@ -10,7 +10,7 @@ from fastapi.params import Depends as Dependency
 from fastapi.responses import JSONResponse
 
 from lift_core import __version__
-from lift_core.api import adapters, aliases, documents, problems
+from lift_core.api import adapters, aliases, documents, problems, verdicts
 from lift_core.api.conditions import refuse_cross_site
 from lift_core.registry import AdapterRegistry
 
@@ -29,14 +29,18 @@ What `lift adapters` and `lift docs` tell, over HTTP.
 
 
 def create_app(
-    registry: Callable[[], AdapterRegistry], readers: Sequence[Dependency], writers: Sequence[Dependency]
+    registry: Callable[[], AdapterRegistry],
+    readers: Sequence[Dependency],
+    writers: Sequence[Dependency],
+    read_report: Callable[[str], bytes] | None = None,
 ) -> FastAPI:
     """The registry's REST API, to be mounted or served as it is.
 
     ``registry`` is called for every request and should return the same pooled registry each time.
     ``readers`` are dependencies of every route, also of routes that are added later: each raises an
     ``HTTPException`` for whoever may not read. ``writers`` are asked on top by every route that changes
-    something.
+    something. ``read_report`` reads an object of the work bucket by its key, and raises ``NotFoundError``
+    where there is none; without it the guard's reports are not shown.
     """
     # FastAPI's own pages and its schema do not ask the dependencies: they are off, and the schema is a
     # route like the others.
@@ -51,8 +55,10 @@ def create_app(
         responses=problems.responses(401, 403, 422, 503),
     )
     app.state.registry = registry
+    app.state.read_report = read_report
     problems.install(app)
-    for room in (adapters, aliases, documents):
+    # A path of `verdicts` ends as no other one does, and the last one of `adapters` takes every path.
+    for room in (verdicts, adapters, aliases, documents):
         app.include_router(room.reading, prefix=API)
     for room in (adapters, aliases):
         app.include_router(room.writing, prefix=API, dependencies=[*writers, Depends(refuse_cross_site)])

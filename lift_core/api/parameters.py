@@ -43,6 +43,10 @@ Name = Annotated[
 AdapterName = Annotated[
     Text, Path(description="An adapter's immutable name", examples=["report-v1", "report-v2"])
 ]
+RunName = Annotated[
+    Text,
+    Path(description="A run of the guard", examples=["scheduled__2026-01-01T00:00:00+00:00", "manual-1"]),
+]
 AliasName = Annotated[
     Text,
     Path(

@@ -34,7 +34,7 @@ _MEANING = {
     415: "The body is not application/json",
     422: "A parameter or the body is not what the schema says",
     428: "If-Match or If-None-Match is missing",
-    503: "The registry's database does not answer; try again after the seconds in Retry-After",
+    503: "The database or the object store does not answer; try again after the seconds in Retry-After",
 }
 
 

@@ -22,6 +22,7 @@ COMMANDS = {
     "docs": ("docs", "Put, list and inspect documents."),
     "adapters": ("adapters", "Find, inspect, compare and manage adapters."),
     "ask": ("ask", "Ask an adapter from the query alone."),
+    "eval": ("evaluations", "Measure what adapters forgot; see and compare verdicts."),
     "serve": ("serve", "Run the gateway, and see what the serving engines hold."),
     "webhooks": ("webhooks", "Tell other systems of the registry's events."),
     "registry": ("registry", "Look after the registry: its schema, and what nothing refers to."),

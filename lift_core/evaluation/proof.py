@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,11 +9,11 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from lift_core.errors import ProofError, TransientError
+from lift_core.errors import ProofError
+from lift_core.evaluation.loading import add_adapter, check_files, load_base
 from lift_core.prompting import messages
 from lift_core.records import QAPair, Recipe
 
-_WEIGHTS = "adapter_model.safetensors"
 _MAX_PAIRS = 64
 _BATCH = 8
 
@@ -39,8 +38,9 @@ def prove(
         TransientError: the files are not the ones that were registered.
         ProofError: the adapter does not load whole, changes nothing, or gains too little.
     """
-    _check_files(adapter_dir, expected_files)
-    model, tokenizer = _load(adapter_dir, base_path)
+    check_files(adapter_dir, expected_files)
+    base, tokenizer = load_base(base_path)
+    model = add_adapter(base, adapter_dir)
     held_out = [pair for pair in pairs if pair.held_out]
     asked = (held_out or list(pairs))[:_MAX_PAIRS]
     if not asked:
@@ -63,36 +63,6 @@ def prove(
         "adapter_nll": adapter_nll,
         "gain": gain,
     }
-
-
-def _check_files(folder: Path, expected: Mapping[str, str]) -> None:
-    if _WEIGHTS not in expected:
-        raise ProofError(f"the adapter has no {_WEIGHTS}")
-    for name, sha256 in expected.items():
-        with (folder / name).open("rb") as handle:
-            if hashlib.file_digest(handle, "sha256").hexdigest() != sha256:
-                raise TransientError(f"{name} is not the file that was registered: its sha256 differs")
-
-
-def _load(folder: Path, base_path: Path) -> tuple[Any, Any]:
-    from peft import PeftModel, get_peft_model_state_dict
-    from safetensors import safe_open
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    base = AutoModelForCausalLM.from_pretrained(str(base_path), dtype=torch.float32)
-    base.to("cuda" if torch.cuda.is_available() else "cpu")
-    model = PeftModel.from_pretrained(base, str(folder))
-    model.eval()
-    with safe_open(folder / _WEIGHTS, framework="pt") as file:
-        stored = set(file.keys())
-    # PEFT would ask the hub whether the vocabulary grew.
-    wanted = set(get_peft_model_state_dict(model, save_embedding_layers=False))
-    if stored != wanted:
-        raise ProofError(
-            f"the adapter's tensors do not fit the base model: {len(wanted - stored)} missing, "
-            f"{len(stored - wanted)} unknown"
-        )
-    return model, AutoTokenizer.from_pretrained(str(base_path))
 
 
 def _mean_nll(model: Any, tokenizer: Any, recipe: Recipe, title: str, pairs: Sequence[QAPair]) -> float:

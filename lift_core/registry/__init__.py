@@ -1,4 +1,5 @@
-"""The registry: documents, versions, recipes, jobs, the stream's manifest, adapters, aliases, events.
+"""The registry: documents, versions, recipes, jobs, the stream's manifest, adapters, aliases,
+evaluations and verdicts, events.
 
 It is the truth: events and buckets only say that it is worth looking.
 """
@@ -7,6 +8,7 @@ from lift_core.registry.adapters import Adapters
 from lift_core.registry.arrivals import Arrivals
 from lift_core.registry.browsing import Browsing, parse_score_condition
 from lift_core.registry.documents import Documents
+from lift_core.registry.evaluations import Evaluations
 from lift_core.registry.events import Events
 from lift_core.registry.jobs import Jobs
 from lift_core.registry.moves import Moves
@@ -18,6 +20,16 @@ __all__ = ["AdapterRegistry", "parse_score_condition"]
 
 
 class AdapterRegistry(
-    Arrivals, Jobs, Adapters, Browsing, Moves, Documents, Events, References, Search, Webhooks
+    Arrivals,
+    Jobs,
+    Adapters,
+    Browsing,
+    Moves,
+    Documents,
+    Events,
+    Evaluations,
+    References,
+    Search,
+    Webhooks,
 ):
     """All that can be asked of the registry. Every call is one transaction."""

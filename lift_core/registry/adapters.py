@@ -74,7 +74,7 @@ class Adapters(Database):
                         "provenance": json.dumps(dict(provenance or {})),
                     },
                 )
-                _record_scores(connection, name, scores)
+                store_scores(connection, name, scores)
                 event(connection, "adapter.candidate", name, job=lease.job_id)
             return adapter_where(connection, "a.job_id = :job", job=lease.job_id)
 
@@ -89,7 +89,7 @@ class Adapters(Database):
             connection.execute(
                 text("UPDATE adapters SET proven_at = clock_timestamp() WHERE name = :name"), {"name": name}
             )
-            _record_scores(connection, name, scores)
+            store_scores(connection, name, scores)
             event(connection, "adapter.proven", name, **scores)
 
     def activate(self, name: str) -> AdapterRecord:
@@ -170,11 +170,12 @@ class Adapters(Database):
         with self.transaction() as connection:
             if one(connection, "SELECT 1 FROM adapters WHERE name = :name", name=name) is None:
                 raise NotFoundError(f"there is no adapter '{name}'")
-            _record_scores(connection, name, scores)
+            store_scores(connection, name, scores)
             event(connection, "adapter.scored", name, **scores)
 
 
-def _record_scores(connection: Connection, name: str, scores: Mapping[str, float]) -> None:
+def store_scores(connection: Connection, name: str, scores: Mapping[str, float]) -> None:
+    """Add scores to an adapter within a transaction, or replace those of the same names."""
     for score, value in scores.items():
         connection.execute(
             text(

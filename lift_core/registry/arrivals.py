@@ -258,6 +258,29 @@ class Arrivals(Database):
             _queue(connection, version_id, slug, number, recipe, generation, refused)
         return new
 
+    def queue_again(self, adapter: str, recipe: Recipe) -> str | None:
+        """Queue a job of the adapter's document under another recipe; returns its run's id.
+
+        None where such a job is there already, or a newer version of the document is.
+
+        Raises:
+            NotFoundError: there is no such adapter.
+        """
+        with self.transaction() as connection:
+            found = one(
+                connection,
+                "SELECT v.id, v.number, v.state, d.slug FROM adapters a "
+                "JOIN versions v ON v.id = a.version_id JOIN documents d ON d.id = a.document_id "
+                "WHERE a.name = :name FOR UPDATE OF d",
+                name=adapter,
+            )
+            if found is None:
+                raise NotFoundError(f"there is no adapter '{adapter}'; see `lift adapters ls`")
+            generation = _last_generation(connection, found.id, recipe)
+            if generation or found.state != "current":
+                return None
+            return _queue(connection, found.id, found.slug, found.number, recipe, generation + 1)
+
 
 def _document(connection: Connection, found: Arrival) -> tuple[int, str]:
     """The document's row, locked, made if it is new."""

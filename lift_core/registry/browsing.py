@@ -240,7 +240,7 @@ def parse_score_condition(words: str) -> ScoreCondition:
     Raises:
         LiftError: it does not read as one.
     """
-    found = re.fullmatch(r"\s*([a-z][a-z0-9_]*)\s*(>=|<=|>|<|=)\s*(-?[0-9.]+(?:e-?[0-9]+)?)\s*", words)
+    found = re.fullmatch(r"\s*([a-z][A-Za-z0-9._-]*)\s*(>=|<=|>|<|=)\s*(-?[0-9.]+(?:e-?[0-9]+)?)\s*", words)
     try:
         if found is not None:
             return ScoreCondition.model_validate(

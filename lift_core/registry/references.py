@@ -56,6 +56,24 @@ class References(Database):
             found = rows(connection, "SELECT key FROM shards WHERE key = ANY(:keys)", {"keys": [*keys]})
         return {row.key for row in found}
 
+    def known_results(self, keys: Collection[str]) -> set[str]:
+        """Those of the keys that are pieces of an evaluation."""
+        with self.transaction() as connection:
+            found = rows(
+                connection, "SELECT key FROM evaluation_shards WHERE key = ANY(:keys)", {"keys": [*keys]}
+            )
+        return {row.key for row in found}
+
+    def known_reports(self, prefixes: Collection[str]) -> set[str]:
+        """Those of the prefixes that a verdict names as its report's."""
+        with self.transaction() as connection:
+            found = rows(
+                connection,
+                "SELECT DISTINCT report FROM verdicts WHERE report = ANY(:prefixes)",
+                {"prefixes": [*prefixes]},
+            )
+        return {row.report for row in found}
+
     def job_states(self, job_ids: Collection[int]) -> dict[int, str]:
         """The state of each job; numbers that are no job's are left out."""
         with self.transaction() as connection:

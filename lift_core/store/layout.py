@@ -4,6 +4,11 @@ so that an orphaned attempt can never overwrite what a newer one wrote.
 
 from __future__ import annotations
 
+import hashlib
+import re
+
+_LONGEST_PART = 128
+
 
 def text_key(job_id: int) -> str:
     """Title and text of the document, as JSON."""
@@ -23,3 +28,29 @@ def shard_key(job_id: int, token: int, number: int) -> str:
 def candidate_prefix(job_id: int, token: int) -> str:
     """Folder of an adapter's files; immutable once registered."""
     return f"jobs/{job_id}/adapter/{token:06d}/"
+
+
+def evaluation_prefix(digest: str, adapter: str | None) -> str:
+    """Folder of the results of one model (None: the base model) under the conditions of that digest."""
+    return f"evaluations/{_part(digest[:16])}/{_part(adapter or 'base')}/"
+
+
+def report_prefix(run: str, adapter: str) -> str:
+    """Folder of what a run reports about an adapter: ``report.html``, ``report.md`` and plots."""
+    return f"reports/{_part(run)}/{_part(adapter)}/"
+
+
+def run_report_prefix(run: str) -> str:
+    """Folder of the report about a whole run. No adapter has this name."""
+    return report_prefix(run, "_run")
+
+
+def _part(name: str) -> str:
+    """A name from outside as one part of a key: it opens no folder and leaves none.
+
+    One that had to be changed ends in a digest of what it was, so that no other name has the same part.
+    """
+    plain = re.sub(r"[^A-Za-z0-9._-]", "_", name)[:_LONGEST_PART].lstrip(".")
+    if plain == name != "":
+        return name
+    return f"{plain}-{hashlib.sha256(name.encode(errors='surrogatepass')).hexdigest()[:12]}"

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
     from lift_core.registry import AdapterRegistry
+    from lift_core.store import ObjectStore
 
 PREFIX = "/lift"
 _PAGE = Path(__file__).with_name("registry_page.html")
@@ -85,7 +86,9 @@ def protected_app() -> "FastAPI":
         if not get_auth_manager().is_authorized_dag(method="PUT", details=dag, user=user):
             raise HTTPException(403, f"changing the registry takes Airflow's permission to edit {_DAG}")
 
-    app = create_app(_registry, readers=[Depends(may_read)], writers=[Depends(may_write)])
+    app = create_app(
+        _registry, readers=[Depends(may_read)], writers=[Depends(may_write)], read_report=_read_report
+    )
 
     @app.get("/page", include_in_schema=False)
     def page() -> HTMLResponse:
@@ -103,6 +106,21 @@ def _registry() -> "AdapterRegistry":
     from lift_core.settings import get_settings
 
     return AdapterRegistry.from_settings(get_settings(), pool_size=_CONNECTIONS)
+
+
+@lru_cache(maxsize=1)
+def _store() -> "ObjectStore":
+    """One object store with its pool of connections for the whole process, as for the registry."""
+    from lift_core.settings import get_settings
+    from lift_core.store import ObjectStore
+
+    return ObjectStore.from_settings(get_settings())
+
+
+def _read_report(key: str) -> bytes:
+    from lift_core.settings import get_settings
+
+    return _store().get_bytes(get_settings().work_bucket, key)
 
 
 @lru_cache(maxsize=1)

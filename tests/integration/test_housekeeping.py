@@ -1,14 +1,44 @@
 """Store against registry: damage is found, orphans go, and nothing that is referred to ever does."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from lift_core.errors import NotFoundError, StateError
+from lift_core.evaluation_records import AdapterVerdict, Conditions, ResultShard
 from lift_core.housekeeping import Housekeeping
+from lift_core.records import Recipe
 from lift_core.store import layout
 
 AT_ONCE = timedelta(0)
+CONDITIONS = Conditions(
+    task="mmlu",
+    task_digest="1",
+    data_digest="2",
+    harness="lm_eval",
+    base_model="base",
+    base_revision="1",
+    engine="transformers",
+)
+VERDICT = AdapterVerdict(
+    adapter="",
+    run="run-1",
+    base_model=Recipe().base_model,
+    verdict="undecided",
+    sentence="Undecided.",
+    decided_by=(),
+    p_value=1,
+    adjusted_p_value=1,
+    alerted=False,
+    family=1,
+    measurements=(),
+    subjects={},
+    signs={},
+    policy={},
+    action="none",
+    report=layout.report_prefix("run-1", "a-v1"),
+    created_at=datetime(2026, 1, 1, tzinfo=UTC),
+)
 
 
 @pytest.fixture
@@ -131,3 +161,48 @@ def test_a_removal_that_was_killed_half_way_is_finished_by_the_cleaning(
     registry.remove(adapter.name)  # and then the process dies
     assert len(list(keeper.orphans(older_than=AT_ONCE, delete=True))) == 2
     assert keys(store, settings.adapters_bucket) == set()
+
+
+def test_results_and_reports_that_the_registry_knows_stay_and_what_attempts_left_goes(
+    keeper, registry, store, settings, stored, tmp_path
+):
+    judged, other = (stored(key, tmp_path) for key in ("a.md", "b.md"))
+    kept, orphaned = set(), set()
+    for adapter in (None, judged.name):
+        evaluation = registry.open_evaluation(CONDITIONS, adapter)
+        prefix = layout.evaluation_prefix(CONDITIONS.digest, adapter)
+        for attempt in ("lost", "won"):
+            store.put_bytes(settings.work_bucket, f"{prefix}0-{attempt}.jsonl", b"{}")
+        shard = ResultShard(first=0, count=5, key=f"{prefix}0-won.jsonl", sha256="0" * 64)
+        assert registry.commit_results(evaluation.id, shard)
+        kept.add(shard.key)
+        orphaned.add(f"{prefix}0-lost.jsonl")
+    verdict = registry.record_verdict(VERDICT.model_copy(update={"adapter": judged.name}))
+    for name in ("report.html", "trend.svg"):
+        kept.add(f"{verdict.report}{name}")
+        orphaned.add(f"{layout.report_prefix(verdict.run, other.name)}{name}")
+    kept.add(f"reports/{verdict.run}/report.html")  # the run's own page, which is no adapter's
+    for key in kept | orphaned:
+        store.put_bytes(settings.work_bucket, key, b"x")
+
+    assert list(keeper.orphans(older_than=timedelta(hours=1), delete=True)) == []
+    found = {each.key: each.why for each in keeper.orphans(older_than=AT_ONCE, delete=True)}
+    assert found.keys() == orphaned
+    assert {why.split(" ")[1] for why in found.values()} == {"evaluation", "verdict"}
+    assert keys(store, settings.work_bucket) == kept
+
+
+def test_the_results_and_reports_of_a_removed_adapter_stay(
+    keeper, registry, store, settings, stored, tmp_path
+):
+    name = stored("a.md", tmp_path).name
+    verdict = registry.record_verdict(VERDICT.model_copy(update={"adapter": name}))
+    results = f"{layout.evaluation_prefix(CONDITIONS.digest, name)}0.jsonl"
+    evaluation = registry.open_evaluation(CONDITIONS, name)
+    registry.commit_results(evaluation.id, ResultShard(first=0, count=5, key=results, sha256="0" * 64))
+    for key in (results, f"{verdict.report}report.html"):
+        store.put_bytes(settings.work_bucket, key, b"x")
+    registry.quarantine(name, verdict.sentence)
+    assert keeper.remove_adapter(name) == 2
+    assert list(keeper.orphans(older_than=AT_ONCE, delete=True)) == []
+    assert keys(store, settings.work_bucket) == {results, f"{verdict.report}report.html"}

@@ -6,21 +6,16 @@ all looks of a measure together; ``undecided`` asks for more items, as long as t
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from typing import Literal, cast
+from typing import cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from pydantic import Field, field_serializer
 
 from lift_core.evaluation.statistics import bootstrap, paired
 from lift_core.evaluation.statistics.families import any_of
 from lift_core.evaluation.statistics.looks import LookPlan
-from lift_core.records import Record
-
-Verdict = Literal["pass", "regressed", "undecided", "uninformative"]
-Measure = Literal["accuracy", "log-likelihood"]
+from lift_core.evaluation_records import Judgement, Measure, Measurement, Verdict
 
 ACCURACY_MARGIN = 0.02
 """The drop in accuracy that is still borne, as a share: 2 points of 100."""
@@ -29,47 +24,6 @@ LOG_LIKELIHOOD_MARGIN = 0.05
 
 At it a token of the gold answers has 95 % of the probability that the base gave it, as a geometric mean.
 """
-
-
-class Measurement(Record):
-    """One measure of one task at one look: base and adapter on the same ``n`` items, and the verdict.
-
-    Accuracies are shares from 0 to 1; log-likelihoods are nats a token, averaged over items. ``difference``
-    is adapter minus base, and its interval ends at ``low`` and ``high``, which may be infinite.
-    """
-
-    task: str
-    measure: Measure
-    n: int
-    base: float
-    adapter: float
-    difference: float
-    low: float
-    high: float
-    confidence: float
-    """Of this look's interval alone; the intervals of all looks together have the plan's."""
-    margin: float = Field(gt=0)
-    p_value: float
-    """Of "the true drop is at most the margin", with all looks paid for."""
-    mcnemar_p_value: float | None = None
-    """Exact, two-sided, of "no difference at all"; for readers, no verdict hangs on it."""
-    verdict: Verdict
-
-    @field_serializer("low", "high", when_used="json")
-    def _without_infinity(self, end: float) -> float | str:
-        # JSON has no infinite numbers, and PostgreSQL's refuses them; the text is read back as a number.
-        return end if math.isfinite(end) else str(end)
-
-
-class Judgement(Record):
-    """The verdict on an adapter, and what it hangs on."""
-
-    verdict: Verdict
-    decided_by: tuple[Measurement, ...]
-    """The measurements that brought the verdict about."""
-    sentence: str
-    p_value: float
-    """Of "no task regressed", by Bonferroni over the tasks: what a family of adapters is judged by."""
 
 
 def verdicts_of(low: ArrayLike, high: ArrayLike, margin: float) -> NDArray[np.str_]:
@@ -103,8 +57,7 @@ def judge_accuracy(
         ValueError: there are not as many items as the look has, or the margin leaves no room to fall.
     """
     level = _level(task, counts.items, plan, look)
-    if not 0 <= chance < chance + margin < 1 or margin <= 0:
-        raise ValueError(f"{task}: chance {chance} and margin {margin} must be positive and below 1 together")
+    _check_room(task, chance, margin)
     interval = paired.tango_interval(counts, level)
     verdict = _verdict(interval, margin)
     if not can_fall(counts.base_right, counts.items, chance + margin, level):
@@ -123,6 +76,36 @@ def judge_accuracy(
         p_value=plan.p_value(look, paired.regression_p_value(counts, margin)),
         mcnemar_p_value=paired.mcnemar_p_value(counts),
         verdict=verdict,
+    )
+
+
+def floor_accuracy(
+    task: str, base_right: int, items: int, *, chance: float, margin: float, plan: LookPlan, look: int
+) -> Measurement | None:
+    """The ``uninformative`` measurement that the base's answers alone bring about; None if it can fall.
+
+    Answers of the adapter could not change the verdict, so where they are dear they are not asked for.
+
+    Raises:
+        ValueError: as :func:`judge_accuracy`.
+    """
+    level = _level(task, items, plan, look)
+    _check_room(task, chance, margin)
+    if can_fall(base_right, items, chance + margin, level):
+        return None
+    return Measurement(
+        task=task,
+        measure="accuracy",
+        n=items,
+        base=base_right / items,
+        adapter=None,
+        difference=None,
+        low=None,
+        high=None,
+        confidence=plan.looks[look].confidence,
+        margin=margin,
+        p_value=1.0,
+        verdict="uninformative",
     )
 
 
@@ -217,6 +200,11 @@ def _level(task: str, items: int, plan: LookPlan, look: int) -> float:
     return plan.looks[look].one_sided_level
 
 
+def _check_room(task: str, chance: float, margin: float) -> None:
+    if not 0 <= chance < chance + margin < 1 or margin <= 0:
+        raise ValueError(f"{task}: chance {chance} and margin {margin} must be positive and below 1 together")
+
+
 def _verdict(interval: paired.Interval, margin: float) -> Verdict:
     return cast(Verdict, verdicts_of(interval.low, interval.high, margin).item())
 
@@ -242,7 +230,12 @@ def _words(deciding: Measurement, measures: dict[Measure, Measurement]) -> str:
     accuracy = measures.get("accuracy")
     if accuracy is not None and accuracy is not deciding:
         why = f" (the base's accuracy, {accuracy.base:.1%}, is not above the floor)"
-    if deciding.measure == "accuracy":
+    if deciding.difference is None or deciding.low is None or deciding.high is None:
+        size, margin = (
+            f"the base's {deciding.base:.1%} is not above the floor",
+            f"{100 * deciding.margin:g} points",
+        )
+    elif deciding.measure == "accuracy":
         size = (
             f"{100 * deciding.difference:+.1f} points [{100 * deciding.low:+.1f}, {100 * deciding.high:+.1f}]"
         )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
+from datetime import UTC, datetime
 
 import pytest
 import schemathesis
@@ -18,6 +20,8 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from lift_core.api import create_app
+from lift_core.evaluation_records import AdapterVerdict, Measurement
+from lift_core.records import Recipe
 from lift_core.registry import AdapterRegistry
 
 EXAMPLES = 50
@@ -25,20 +29,60 @@ EXAMPLES = 50
 SIGNED_IN = {"Authorization": "Bearer token"}
 KNOWN = {
     "name": ["report-v1", "report-v2", "report", "report.md"],
+    "run": ["run-1", "run-1", "run-1", "run-2"],
     "alias": ["report@stable", "report", "report@champion", "report@old"],
 }
+VERDICT = AdapterVerdict(
+    adapter="",
+    run="run-1",
+    base_model=Recipe().base_model,
+    verdict="undecided",
+    sentence="Undecided.",
+    decided_by=(),
+    p_value=1,
+    adjusted_p_value=1,
+    alerted=False,
+    family=1,
+    measurements=(
+        Measurement(
+            task="mmlu",
+            measure="log-likelihood",
+            n=9,
+            base=-0.1,
+            adapter=-0.2,
+            difference=-0.1,
+            low=-math.inf,
+            high=math.inf,
+            confidence=0.95,
+            margin=0.05,
+            p_value=0.5,
+            verdict="undecided",
+        ),
+    ),
+    subjects={"mmlu": {"law": (9, 0.5, 0.4)}},
+    signs={"own_f1": 0.5},
+    policy={"margins": [0.02]},
+    action="none",
+    report="reports/run-1/report/",
+    created_at=datetime(2026, 1, 1, tzinfo=UTC),
+)
 # What these look for is not promised: a condition's meaning (a cursor, a tag, a score), the condition that a
 # move needs, and the order of things refused are not in the schema; a longer path is a document's key.
 NOT_PROMISED = [negative_data_rejection, positive_data_acceptance, unsupported_method]
 
 
 @pytest.fixture
-def schema(settings, registry, work):
-    first, _ = work.active("report.md", "e1"), work.active("report.md", "e2")
+def schema(settings, registry, store, work):
+    first, second = work.active("report.md", "e1"), work.active("report.md", "e2")
     registry.tag(first.name, {"owner": "ada"})
     work.arrive("folder/garden.md")
     pooled = AdapterRegistry.from_settings(settings, pool_size=5)
-    app = create_app(lambda: pooled, readers=[], writers=[])
+    for adapter in (first, second):
+        verdict = registry.record_verdict(VERDICT.model_copy(update={"adapter": adapter.name}))
+        store.put_bytes(settings.work_bucket, f"{verdict.report}report.html", b"<!doctype html>")
+    app = create_app(
+        lambda: pooled, [], [], read_report=lambda key: store.get_bytes(settings.work_bucket, key)
+    )
     yield schemathesis.openapi.from_asgi("/api/v1/openapi.json", app, headers=SIGNED_IN)
     pooled._engine.dispose()
 

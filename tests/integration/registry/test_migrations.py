@@ -1,7 +1,9 @@
 """The schema goes up, down to nothing and up again, whole or not at all."""
 
+import math
 import subprocess
 import sys
+from datetime import UTC, datetime
 
 import psycopg2
 import pytest
@@ -75,6 +77,24 @@ ROWS = {
         INSERT INTO search_lexemes SELECT 'organ', adapter_id, 2 FROM search_entries;
         INSERT INTO webhooks (url, secret) VALUES ('https://example.org/hook', 'secret');
         INSERT INTO events (kind, subject) VALUES ('alias.moved', 'report@stable');
+    """,
+    "0003": """
+        INSERT INTO evaluations (digest, conditions, adapter_id)
+            SELECT repeat('a', 64), '{"task": "mmlu"}', id
+            FROM (SELECT id FROM adapters UNION ALL SELECT NULL) models;
+        INSERT INTO evaluation_shards (evaluation_id, first, count, key, sha256)
+            SELECT id, n * 10, 10, 'results-' || id || '-' || n, repeat('b', 64)
+            FROM evaluations, generate_series(0, 2) n;
+        INSERT INTO verdicts (adapter_id, run, verdict, sentence, p_value, adjusted_p_value, alerted, family,
+                subjects, signs, policy, action, report, created_at)
+            SELECT id, 'run-1', 'regressed', 'Regressed.', 1e-7, 1e-6, true, 8, '{"mmlu": {}}', '{}',
+                '{"fingerprint": "f1"}', 'alert', 'reports/run-1/' || name || '/', '2026-03-01' FROM adapters;
+        INSERT INTO measurements (verdict_id, number, task, measure, n, base, adapter, difference, low, high,
+                confidence, margin, p_value, verdict, deciding)
+            SELECT id, 0, 'mmlu', 'log-likelihood', 30, -0.1, -0.3, -0.2, '-Infinity', -0.1, 0.99, 0.05, 1e-7,
+                'regressed', 0 FROM verdicts;
+        UPDATE adapters SET attempted_at = '2026-03-01';
+        INSERT INTO scores (adapter_id, name, value) SELECT id, 'mmlu.log_likelihood', -0.3 FROM adapters;
     """,
 }
 
@@ -222,6 +242,20 @@ def test_a_downgrade_keeps_what_was_done_since(registry, work, sql):
     registry.upgrade()
     assert registry.resolve("report").name == "report-v2"
     assert work.active(etag="e4").name == "report-v4"
+
+
+def test_verdicts_survive_no_downgrade_but_the_adapters_and_their_other_scores_do(registry, filled):
+    filled("0003")
+    assert registry.verdicts("report-v2")[0].measurements[0].low == -math.inf
+    assert registry.adapter("report-v2").scores["mmlu.log_likelihood"] == -0.3
+    registry.downgrade("0002")
+    registry.upgrade()
+    assert registry.verdicts("report-v2") == registry.evaluations_of(None) == ()
+    assert registry.adapter("report-v2").scores == {"gain": 1.0, "base_nll": 1e-7, "n": 7.0}
+    due = registry.due_adapters(measured_before=datetime.now(UTC), fingerprint="f1", limit=10)
+    assert {(each.name, each.reason) for each in due} == {
+        (name, "never measured") for name in ("report-v2", "bare-v1", "titled-v1")
+    }
 
 
 def test_an_upgrade_of_a_current_schema_keeps_what_is_there(registry, work, contents):

@@ -10,13 +10,14 @@ from scipy.stats import binomtest
 from lift_core.evaluation.statistics.looks import plan_looks
 from lift_core.evaluation.statistics.paired import PairedCounts, tango_interval
 from lift_core.evaluation.statistics.verdicts import (
-    Measurement,
     can_fall,
+    floor_accuracy,
     judge_accuracy,
     judge_adapter,
     judge_log_likelihood,
     verdicts_of,
 )
+from lift_core.evaluation_records import Measurement
 
 ONCE = plan_looks((1000,))
 TWICE = plan_looks((1000, 4000))
@@ -165,3 +166,22 @@ def test_what_does_not_belong_together_is_refused():
         judge_adapter([accuracy(5, 5), accuracy(5, 5)])
     with pytest.raises(ValueError, match="no task"):
         judge_adapter([])
+
+
+def test_the_base_alone_shows_that_accuracy_tells_nothing_and_the_adapter_need_not_be_asked():
+    nothing = floor_accuracy("mmlu", 255, 1000, chance=0.25, margin=0.02, plan=ONCE, look=0)
+    assert nothing is not None
+    assert (nothing.verdict, nothing.base, nothing.adapter, nothing.p_value) == (
+        "uninformative",
+        0.255,
+        None,
+        1.0,
+    )
+    assert floor_accuracy("mmlu", 600, 1000, chance=0.25, margin=0.02, plan=ONCE, look=0) is None
+    judged = judge_adapter([nothing, likelihood(-0.01)])
+    assert judged.verdict == "pass"
+    assert "25.5%" in judged.sentence
+    alone = judge_adapter([nothing])
+    assert alone.verdict == "uninformative"
+    assert "25.5% is not above the floor" in alone.sentence
+    assert Measurement.model_validate_json(nothing.model_dump_json()) == nothing

@@ -1,0 +1,265 @@
+"""The tasks that forgetting is measured by: lm-evaluation-harness's own definitions over fixed items.
+
+The harness gives prompts, examples, filters and metrics. Ours is the order of the items, so that a look at
+the first n has every subject in proportion, and what a result hangs on, so that results under different
+conditions never meet.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lift_core.errors import EvaluationDataError
+from lift_core.evaluation.statistics.sampling import stratified_order
+from lift_core.evaluation.statistics.verdicts import ACCURACY_MARGIN, LOG_LIKELIHOOD_MARGIN
+from lift_core.evaluation.task_data import FILES, Gsm8kRow, MmluRow, as_documents, find_file, read_rows
+
+ORDER_SEED = 0
+_SHOTS = {"mmlu": 5, "gsm8k": 5}
+# GSM8K is too small for two points: docs/forgetting-statistics.md.
+_ACCURACY_MARGINS = {"gsm8k": 0.04}
+
+
+@dataclass(frozen=True)
+class Item:
+    """One question: ``subject`` is the harness's task that it belongs to, ``index`` its place in there."""
+
+    id: str
+    subject: str
+    index: int
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What a model is asked for one item.
+
+    ``requests`` are the harness's (one, or one for each choice), ``gold`` is context and right answer.
+    """
+
+    item: Item
+    requests: tuple[Any, ...]
+    gold: tuple[str, str]
+
+
+class ForgettingTask:
+    """A task with its items in the order in which they are asked.
+
+    ``harness_tasks`` are lm-eval ``Task`` objects by subject. With ``max_items`` only the first so many
+    items of the order exist: they are the full set then.
+    """
+
+    def __init__(self, name: str, harness_tasks: Mapping[str, Any], max_items: int | None = None) -> None:
+        self.name = name
+        self._tasks = dict(sorted(harness_tasks.items()))
+        items = {}
+        for subject, task in self._tasks.items():
+            for index, document in enumerate(task.eval_docs):
+                identity = str(document.get("id") or f"{subject}-{index}")
+                items[identity] = Item(identity, subject, index)
+        order = stratified_order({each.id: each.subject for each in items.values()}, ORDER_SEED)
+        self.items: tuple[Item, ...] = tuple(items[identity] for identity in order[:max_items])
+        if not self.items:
+            raise EvaluationDataError(f"task '{name}' has no items")
+        self.chooses = all(task.OUTPUT_TYPE == "multiple_choice" for task in self._tasks.values())
+        self.accuracy_margin = _ACCURACY_MARGINS.get(name, ACCURACY_MARGIN)
+        self.log_likelihood_margin = LOG_LIKELIHOOD_MARGIN
+
+    @property
+    def chance(self) -> float:
+        """The accuracy of one who knows nothing: from the numbers of choices, 0 for open answers."""
+        if not self.chooses:
+            return 0.0
+        shares = [
+            1 / len(self._tasks[item.subject].doc_to_choice(self._document(item))) for item in self.items
+        ]
+        return sum(shares) / len(shares)
+
+    @property
+    def definition_digest(self) -> str:
+        """sha256 of the harness's definition: prompts, examples' number, filters, metrics."""
+        bodies = {}
+        for subject, task in self._tasks.items():
+            body = task.config.to_dict(keep_callable=False)
+            # Where the data came from is not what is asked: its digest says what came.
+            for key in ("custom_dataset", "dataset_kwargs", "dataset_path", "dataset_name", "metadata"):
+                body.pop(key, None)
+            bodies[subject] = body
+        return _digest(bodies)
+
+    @property
+    def data_digest(self) -> str:
+        """sha256 over the items in their order, and over the examples."""
+        examples = {subject: list(task.sampler.df) for subject, task in self._tasks.items()}
+        return _digest([[(item.id, self._document(item)) for item in self.items], examples])
+
+    def prompts(self, first: int, count: int) -> list[Prompt]:
+        """What to ask for ``count`` items from number ``first`` on, in their order."""
+        wanted: dict[str, list[Item]] = defaultdict(list)
+        for item in self.items[first : first + count]:
+            wanted[item.subject].append(item)
+        made: dict[str, Prompt] = {}
+        for subject, items in wanted.items():
+            task = self._tasks[subject]
+            for item in items:
+                document = self._document(item)
+                context = task.fewshot_context(document, num_fewshot=task.config.num_fewshot or 0)
+                requests = task.construct_requests(
+                    doc=document, ctx=context, metadata=(subject, item.index, 1)
+                )
+                requests = requests if isinstance(requests, list) else [requests]
+                made[item.id] = Prompt(item, tuple(requests), self._gold(task, document, context, requests))
+        return [made[item.id] for item in self.items[first : first + count]]
+
+    def right(self, prompt: Prompt, answers: Sequence[Any]) -> bool:
+        """Whether the model's answers to a prompt's requests are right, by the harness's first metric."""
+        task = self._tasks[prompt.item.subject]
+        document = self._document(prompt.item)
+        for request, answer in zip(prompt.requests, answers, strict=True):
+            request.resps = [answer]
+        with _instances(task, prompt.requests):
+            task.apply_filters()
+        first_filter = next(iter(prompt.requests[0].filtered_resps))
+        scores = task.process_results(
+            document, [request.filtered_resps[first_filter] for request in prompt.requests]
+        )
+        metric = next(iter(task.config.metric_list))["metric"]
+        return bool(scores[metric] == 1)
+
+    def _gold(
+        self, task: Any, document: dict[str, Any], context: str, requests: Sequence[Any]
+    ) -> tuple[str, str]:
+        target = task.doc_to_target(document)
+        if isinstance(target, int):
+            return (str(requests[target].args[0]), str(requests[target].args[1]))
+        return (context, f"{task.config.target_delimiter}{target}")
+
+    def _document(self, item: Item) -> dict[str, Any]:
+        return dict(self._tasks[item.subject].eval_docs[item.index])
+
+
+def load_tasks(
+    names: Sequence[str],
+    *,
+    folder: Path | None,
+    own_tasks: Path | None = None,
+    max_items: int | None = None,
+) -> list[ForgettingTask]:
+    """Load the tasks of those names: MMLU and GSM8K from ``folder``, or from the hub where it is None.
+
+    Any other name is one of the harness's tasks or groups, or one of ``own_tasks``, a folder of lm-eval
+    YAML files; those find their data themselves.
+
+    Raises:
+        EvaluationDataError: the data is missing or broken, or the harness has no such task.
+    """
+    with _quiet_harness():
+        from lm_eval.tasks import TaskManager
+
+        manager = TaskManager(include_path=str(own_tasks) if own_tasks else None)
+        return [
+            ForgettingTask(name, _harness_tasks(manager, name, folder), max_items)
+            for name in dict.fromkeys(names)
+        ]
+
+
+def _harness_tasks(manager: Any, name: str, folder: Path | None) -> dict[str, Any]:
+    if name not in manager.all_tasks:
+        raise EvaluationDataError(
+            f"the harness has no task '{name}' (LIFT_EVALUATION_TASKS); your own belong as YAML files in the "
+            "folder LIFT_EVALUATION_TASKS_DIR"
+        )
+    overrides: dict[str, Any] = {"num_fewshot": _SHOTS[name]} if name in _SHOTS else {}
+    if name == "gsm8k":
+        # The harness draws examples anew for every item, in the order in which items come: an item's
+        # prompt would hang on which others were asked. All of one look begin alike instead.
+        overrides["fewshot_config"] = {"sampler": "first_n"}
+    if folder is None or name not in FILES:
+        members = [{"group" if name in manager.all_groups else "task": name, **overrides}]
+    else:
+        members = [
+            {"task": subject, "custom_dataset": _dataset(splits), "dataset_kwargs": {}, **overrides}
+            for subject, splits in _LOCAL[name](folder).items()
+        ]
+    try:
+        tasks: dict[str, Any] = manager.load({"group": f"lift_{name}", "task": members})["tasks"]
+    except (OSError, ValueError, KeyError, ConnectionError) as error:
+        raise EvaluationDataError(
+            f"task '{name}' cannot be loaded ({type(error).__name__}: {error}); without a way to the hub, "
+            "set LIFT_EVALUATION_DATA to a folder or bucket that holds the items"
+        ) from error
+    return tasks
+
+
+def _mmlu(folder: Path) -> dict[str, dict[str, list[dict[str, Any]]]]:
+    splits: dict[str, dict[str, list[dict[str, Any]]]] = defaultdict(lambda: {"test": [], "dev": []})
+    for split, name in zip(("test", "dev"), FILES["mmlu"], strict=True):
+        path = find_file(folder, name)
+        for row in read_rows(path, MmluRow):
+            splits[f"mmlu_{row.subject}"][split] += as_documents([row])
+    # A subject without questions is none that is asked; one without enough examples cannot be.
+    asked = {subject: rows for subject, rows in splits.items() if rows["test"]}
+    for subject, rows in asked.items():
+        if len(rows["dev"]) < _SHOTS["mmlu"]:
+            raise EvaluationDataError(
+                f"{FILES['mmlu'][1]} in {folder} has {len(rows['dev'])} examples of {subject}; "
+                f"the prompts begin with {_SHOTS['mmlu']}"
+            )
+    return asked
+
+
+def _gsm8k(folder: Path) -> dict[str, dict[str, list[dict[str, Any]]]]:
+    test, examples = (read_rows(find_file(folder, name), Gsm8kRow) for name in FILES["gsm8k"])
+    if len(examples) < _SHOTS["gsm8k"]:
+        raise EvaluationDataError(
+            f"{FILES['gsm8k'][1]} in {folder} has {len(examples)} examples; "
+            f"the prompts begin with {_SHOTS['gsm8k']}"
+        )
+    return {"gsm8k": {"test": as_documents(test), "train": as_documents(examples)}}
+
+
+_LOCAL = {"mmlu": _mmlu, "gsm8k": _gsm8k}
+
+
+def _dataset(splits: Mapping[str, list[dict[str, Any]]]) -> Any:
+    def load(**_: Any) -> Any:
+        from datasets import Dataset, DatasetDict
+
+        return DatasetDict({split: Dataset.from_list(rows) for split, rows in splits.items()})
+
+    return load
+
+
+@contextmanager
+def _instances(task: Any, requests: Sequence[Any]) -> Any:
+    """The harness filters whatever requests the task holds: these, for a moment."""
+    task._instances = list(requests)
+    try:
+        yield
+    finally:
+        task._instances = None
+
+
+@contextmanager
+def _quiet_harness() -> Any:
+    """The harness warns about what is meant so: once for each of 57 subjects."""
+    logger = logging.getLogger("lm_eval")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _digest(body: Any) -> str:
+    return hashlib.sha256(
+        json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str).encode()
+    ).hexdigest()

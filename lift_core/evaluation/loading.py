@@ -1,0 +1,65 @@
+"""A base model and an adapter from its files, whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lift_core.errors import ProofError, TransientError
+
+WEIGHTS = "adapter_model.safetensors"
+
+
+def check_files(folder: Path, expected: Mapping[str, str]) -> None:
+    """See that the files are those that were registered, by their sha256.
+
+    Raises:
+        TransientError: one is not.
+        ProofError: there are no weights among them.
+    """
+    if WEIGHTS not in expected:
+        raise ProofError(f"the adapter has no {WEIGHTS}")
+    for name, sha256 in expected.items():
+        with (folder / name).open("rb") as handle:
+            if hashlib.file_digest(handle, "sha256").hexdigest() != sha256:
+                raise TransientError(f"{name} is not the file that was registered: its sha256 differs")
+
+
+def load_base(base_path: Path, dtype: torch.dtype = torch.float32) -> tuple[Any, Any]:
+    """The base model, on the GPU where there is one, and its tokenizer."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model = AutoModelForCausalLM.from_pretrained(str(base_path), dtype=dtype)
+    model.to("cuda" if torch.cuda.is_available() else "cpu")
+    return model.eval(), AutoTokenizer.from_pretrained(str(base_path))
+
+
+def add_adapter(base: Any, folder: Path) -> Any:
+    """The base model with the adapter on it, as a ``PeftModel``; ``disable_adapter()`` gives the base back.
+
+    Raises:
+        ProofError: the files are no adapter, or its tensors do not fit the base model.
+    """
+    from peft import PeftModel, get_peft_model_state_dict
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        # In fp32, PEFT's default, every layer would copy its input to fp32 and back; vLLM serves bf16 too.
+        model = PeftModel.from_pretrained(base, str(folder), autocast_adapter_dtype=False)
+        with safe_open(folder / WEIGHTS, framework="pt") as file:
+            stored = set(file.keys())
+    except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError, OSError) as error:
+        raise ProofError(f"the adapter does not load: {type(error).__name__}: {error}") from error
+    model.eval()
+    # PEFT would ask the hub whether the vocabulary grew.
+    wanted = set(get_peft_model_state_dict(model, save_embedding_layers=False))
+    if stored != wanted:
+        raise ProofError(
+            f"the adapter's tensors do not fit the base model: {len(wanted - stored)} missing, "
+            f"{len(stored - wanted)} unknown"
+        )
+    return model
