@@ -61,7 +61,8 @@ at the first item that has no result. The report is linked at the task `judge`.
         task_id="judge",
         python_callable=regression.judge,
         op_args=[chosen, measured, "{{ run_id }}"],
-        trigger_rule=TriggerRule.ALL_DONE,
+        # Broken items fail `choose`: then there is nothing to judge.
+        trigger_rule=TriggerRule.ALL_DONE_MIN_ONE_SUCCESS,
         doc_md="Judge the run's adapters as one family, write the reports, record the verdicts, act.",
     )
     measure_bases(chosen) >> measured >> judged

@@ -82,6 +82,8 @@ class Settings(BaseSettings):
     """Items of the first look at a task; more are asked where those cannot decide."""
     evaluation_max_items: int = Field(default=0, ge=0)
     """At most so many items of a task, evenly over its subjects; 0: all there are."""
+    evaluation_margins: dict[str, float] = Field(default_factory=dict)
+    """The drops that are still borne, as JSON: ``{"mmlu.accuracy": 0.02, "gsm8k.log-likelihood": 0.05}``."""
     evaluation_policy: Literal["alert", "quarantine", "retrain"] = "quarantine"
     """What becomes of an adapter that regressed; ``retrain`` quarantines, and trains a milder one."""
     evaluation_false_discovery_rate: float = Field(default=0.05, gt=0, lt=1)

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from lift_core.cli.output import json_option, local_time, print_json, print_table
-from lift_core.errors import LiftError, NotFoundError, PermanentError
+from lift_core.errors import LiftError, NotFoundError
 from lift_core.evaluation_records import AdapterVerdict, Measured, Measurement
 from lift_core.settings import get_settings
 from lift_core.steps import Steps
@@ -57,7 +57,7 @@ def run(names: tuple[str, ...], due: bool, act: bool, as_json: bool, **options: 
       lift eval run report contract-v3 --data ../shared/data --items 200
       lift eval run --due --act --json
     """
-    from lift_core.forgetting_guard import ForgettingGuard
+    from lift_core.forgetting_guard import UNMEASURABLE, ForgettingGuard
 
     if due == bool(names):
         raise click.UsageError("name the adapters to measure, or --due")
@@ -71,7 +71,7 @@ def run(names: tuple[str, ...], due: bool, act: bool, as_json: bool, **options: 
         with _progress() as on_progress:
             try:
                 measured.append(guard.measure(name, on_progress))
-            except PermanentError as error:
+            except UNMEASURABLE as error:
                 unmeasured[name] = str(error)
     verdicts = guard.judge(run_id, measured, unmeasured, act=act)
     if as_json:

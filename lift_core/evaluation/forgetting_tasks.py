@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from lift_core.errors import EvaluationDataError
+from lift_core.evaluation.quiet import quiet_harness
 from lift_core.evaluation.statistics.sampling import stratified_order
 from lift_core.evaluation.statistics.verdicts import ACCURACY_MARGIN, LOG_LIKELIHOOD_MARGIN
 from lift_core.evaluation.task_data import FILES, Gsm8kRow, MmluRow, as_documents, find_file, read_rows
@@ -25,7 +25,7 @@ from lift_core.evaluation.task_data import FILES, Gsm8kRow, MmluRow, as_document
 ORDER_SEED = 0
 _SHOTS = {"mmlu": 5, "gsm8k": 5}
 # GSM8K is too small for two points: docs/forgetting-statistics.md.
-_ACCURACY_MARGINS = {"gsm8k": 0.04}
+_MARGINS = {"gsm8k.accuracy": 0.04}
 
 
 @dataclass(frozen=True)
@@ -54,23 +54,38 @@ class ForgettingTask:
 
     ``harness_tasks`` are lm-eval ``Task`` objects by subject. With ``max_items`` only the first so many
     items of the order exist: they are the full set then.
+
+    Raises:
+        EvaluationDataError: there are no items, an id twice, or the task is of a kind that has no right
+            and wrong answers.
     """
 
-    def __init__(self, name: str, harness_tasks: Mapping[str, Any], max_items: int | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        harness_tasks: Mapping[str, Any],
+        max_items: int | None = None,
+        margins: Mapping[str, float] | None = None,
+    ) -> None:
         self.name = name
         self._tasks = dict(sorted(harness_tasks.items()))
-        items = {}
+        self.chooses = _chooses(name, self._tasks)
+        items: dict[str, Item] = {}
         for subject, task in self._tasks.items():
             for index, document in enumerate(task.eval_docs):
                 identity = str(document.get("id") or f"{subject}-{index}")
+                if identity in items:
+                    raise EvaluationDataError(
+                        f"task '{name}' has the id '{identity}' twice; every item needs its own"
+                    )
                 items[identity] = Item(identity, subject, index)
         order = stratified_order({each.id: each.subject for each in items.values()}, ORDER_SEED)
         self.items: tuple[Item, ...] = tuple(items[identity] for identity in order[:max_items])
         if not self.items:
             raise EvaluationDataError(f"task '{name}' has no items")
-        self.chooses = all(task.OUTPUT_TYPE == "multiple_choice" for task in self._tasks.values())
-        self.accuracy_margin = _ACCURACY_MARGINS.get(name, ACCURACY_MARGIN)
-        self.log_likelihood_margin = LOG_LIKELIHOOD_MARGIN
+        margins = _MARGINS | dict(margins or {})
+        self.accuracy_margin = margins.get(f"{name}.accuracy", ACCURACY_MARGIN)
+        self.log_likelihood_margin = margins.get(f"{name}.log-likelihood", LOG_LIKELIHOOD_MARGIN)
 
     @property
     def chance(self) -> float:
@@ -110,6 +125,9 @@ class ForgettingTask:
             task = self._tasks[subject]
             for item in items:
                 document = self._document(item)
+                # Examples that the harness draws are drawn anew for each item: these are the same for all,
+                # or an item's prompt would hang on which others were asked.
+                task.set_fewshot_seed(ORDER_SEED)
                 context = task.fewshot_context(document, num_fewshot=task.config.num_fewshot or 0)
                 requests = task.construct_requests(
                     doc=document, ctx=context, metadata=(subject, item.index, 1)
@@ -130,15 +148,19 @@ class ForgettingTask:
         scores = task.process_results(
             document, [request.filtered_resps[first_filter] for request in prompt.requests]
         )
-        metric = next(iter(task.config.metric_list))["metric"]
-        return bool(scores[metric] == 1)
+        return bool(scores[next(iter(task.aggregation()))] == 1)
 
     def _gold(
         self, task: Any, document: dict[str, Any], context: str, requests: Sequence[Any]
     ) -> tuple[str, str]:
         target = task.doc_to_target(document)
-        if isinstance(target, int):
+        if isinstance(target, list):
+            # Each is right; the harness writes the first into examples.
+            target = target[0]
+        if isinstance(target, int) and self.chooses:
             return (str(requests[target].args[0]), str(requests[target].args[1]))
+        if isinstance(target, int) and task.config.doc_to_choice is not None:
+            target = task.doc_to_choice(document)[target]
         return (context, f"{task.config.target_delimiter}{target}")
 
     def _document(self, item: Item) -> dict[str, Any]:
@@ -151,21 +173,31 @@ def load_tasks(
     folder: Path | None,
     own_tasks: Path | None = None,
     max_items: int | None = None,
+    margins: Mapping[str, float] | None = None,
 ) -> list[ForgettingTask]:
     """Load the tasks of those names: MMLU and GSM8K from ``folder``, or from the hub where it is None.
 
     Any other name is one of the harness's tasks or groups, or one of ``own_tasks``, a folder of lm-eval
-    YAML files; those find their data themselves.
+    YAML files; those find their data themselves. ``margins`` has ``<task>.accuracy`` and
+    ``<task>.log-likelihood`` where they are not to be the defaults.
 
     Raises:
-        EvaluationDataError: the data is missing or broken, or the harness has no such task.
+        EvaluationDataError: the data is missing or broken, the harness has no such task, or a margin is
+            none.
     """
-    with _quiet_harness():
+    measures = {f"{name}.{measure}" for name in {*names, *FILES} for measure in ("accuracy", "log-likelihood")}
+    for measure, margin in (margins or {}).items():
+        if measure not in measures or not 0 < margin < 1:
+            raise EvaluationDataError(
+                f"LIFT_EVALUATION_MARGINS: {measure}={margin:g} is no margin between 0 and 1 of "
+                f"{', '.join(sorted(measures))}"
+            )
+    with quiet_harness():
         from lm_eval.tasks import TaskManager
 
         manager = TaskManager(include_path=str(own_tasks) if own_tasks else None)
         return [
-            ForgettingTask(name, _harness_tasks(manager, name, folder), max_items)
+            ForgettingTask(name, _harness_tasks(manager, name, folder), max_items, margins)
             for name in dict.fromkeys(names)
         ]
 
@@ -184,18 +216,49 @@ def _harness_tasks(manager: Any, name: str, folder: Path | None) -> dict[str, An
     if folder is None or name not in FILES:
         members = [{"group" if name in manager.all_groups else "task": name, **overrides}]
     else:
+        splits_by_subject = _LOCAL[name](folder)
+        if unknown := sorted(set(splits_by_subject) - set(manager.all_tasks)):
+            raise EvaluationDataError(
+                f"{FILES[name][0]} in {folder} has a subject that the harness does not know: {unknown[0]}"
+            )
         members = [
             {"task": subject, "custom_dataset": _dataset(splits), "dataset_kwargs": {}, **overrides}
-            for subject, splits in _LOCAL[name](folder).items()
+            for subject, splits in splits_by_subject.items()
         ]
     try:
         tasks: dict[str, Any] = manager.load({"group": f"lift_{name}", "task": members})["tasks"]
-    except (OSError, ValueError, KeyError, ConnectionError) as error:
+    except _harness_errors() as error:
+        remedy = (
+            "without a way to the hub, set LIFT_EVALUATION_DATA to a folder or bucket that holds the items"
+            if name in FILES
+            else "see its YAML file and whether its data can be read"
+        )
         raise EvaluationDataError(
-            f"task '{name}' cannot be loaded ({type(error).__name__}: {error}); without a way to the hub, "
-            "set LIFT_EVALUATION_DATA to a folder or bucket that holds the items"
+            f"task '{name}' cannot be loaded ({type(error).__name__}: {error}); {remedy}"
         ) from error
     return tasks
+
+
+def _harness_errors() -> tuple[type[Exception], ...]:
+    """What loading raises, where a definition or its data is broken or missing."""
+    from datasets.exceptions import DatasetsError
+
+    return (OSError, ValueError, LookupError, TypeError, AttributeError, StopIteration, DatasetsError)
+
+
+def _chooses(name: str, tasks: Mapping[str, Any]) -> bool:
+    """Whether models choose answers, rather than write them."""
+    kinds = {task.OUTPUT_TYPE for task in tasks.values()}
+    if len(kinds) != 1 or not kinds <= {"multiple_choice", "generate_until"}:
+        raise EvaluationDataError(
+            f"task '{name}' is of kind {' and '.join(sorted(map(str, kinds)))}; the guard asks tasks that are "
+            "all multiple_choice or all generate_until"
+        )
+    if any(task.multiple_input for task in tasks.values()):
+        raise EvaluationDataError(
+            f"task '{name}' puts its choices into the contexts; the guard asks for choices after one context"
+        )
+    return kinds == {"multiple_choice"}
 
 
 def _mmlu(folder: Path) -> dict[str, dict[str, list[dict[str, Any]]]]:
@@ -245,18 +308,6 @@ def _instances(task: Any, requests: Sequence[Any]) -> Any:
         yield
     finally:
         task._instances = None
-
-
-@contextmanager
-def _quiet_harness() -> Any:
-    """The harness warns about what is meant so: once for each of 57 subjects."""
-    logger = logging.getLogger("lm_eval")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
 
 
 def _digest(body: Any) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import torch
 from lift_core.errors import ProofError, TransientError
 
 WEIGHTS = "adapter_model.safetensors"
+CONFIG = "adapter_config.json"
 
 
 def check_files(folder: Path, expected: Mapping[str, str]) -> None:
@@ -19,10 +20,11 @@ def check_files(folder: Path, expected: Mapping[str, str]) -> None:
 
     Raises:
         TransientError: one is not.
-        ProofError: there are no weights among them.
+        ProofError: there are no weights among them, or one is not there.
     """
     if WEIGHTS not in expected:
         raise ProofError(f"the adapter has no {WEIGHTS}")
+    _check_there(folder, expected)
     for name, sha256 in expected.items():
         with (folder / name).open("rb") as handle:
             if hashlib.file_digest(handle, "sha256").hexdigest() != sha256:
@@ -47,12 +49,17 @@ def add_adapter(base: Any, folder: Path) -> Any:
     from peft import PeftModel, get_peft_model_state_dict
     from safetensors import SafetensorError, safe_open
 
+    # PEFT would look for a missing file on the hub.
+    _check_there(folder, (WEIGHTS, CONFIG))
+    try:
+        with safe_open(folder / WEIGHTS, framework="pt") as file:
+            stored = set(file.keys())
+    except (SafetensorError, OSError) as error:
+        raise ProofError(f"{WEIGHTS} of the adapter is damaged or cut short: {error}") from error
     try:
         # In fp32, PEFT's default, every layer would copy its input to fp32 and back; vLLM serves bf16 too.
         model = PeftModel.from_pretrained(base, str(folder), autocast_adapter_dtype=False)
-        with safe_open(folder / WEIGHTS, framework="pt") as file:
-            stored = set(file.keys())
-    except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError, OSError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, RuntimeError, OSError) as error:
         raise ProofError(f"the adapter does not load: {type(error).__name__}: {error}") from error
     model.eval()
     # PEFT would ask the hub whether the vocabulary grew.
@@ -63,3 +70,9 @@ def add_adapter(base: Any, folder: Path) -> Any:
             f"{len(stored - wanted)} unknown"
         )
     return model
+
+
+def _check_there(folder: Path, names: Iterable[str]) -> None:
+    for name in names:
+        if not (folder / name).is_file():
+            raise ProofError(f"the adapter has no {name}")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 from uuid import uuid4
 
-from lift_core.errors import LiftError
+from lift_core.errors import LiftError, ProofError
 from lift_core.evaluation.forgetting_tasks import ForgettingTask, Prompt
 from lift_core.evaluation_records import Evaluation, ItemResult, ResultShard
 from lift_core.registry import AdapterRegistry
@@ -60,7 +61,11 @@ class Measuring:
         upto: int,
         on_progress: Callable[[int], None] = lambda done: None,
     ) -> None:
-        """Ask the items that are missing up to number ``upto``, and commit them piece by piece."""
+        """Ask the items that are missing up to number ``upto``, and commit them piece by piece.
+
+        Raises:
+            ProofError: the model's log-likelihoods are not finite numbers.
+        """
         asks = self._evaluation.conditions.asks
         size = ANSWERS_PER_SHARD if asks == "answers" else CHOICES_PER_SHARD
         while self.done < upto:
@@ -121,7 +126,11 @@ def write_answers(task: ForgettingTask, model: Model, prompts: Sequence[Prompt])
 
 
 def score_gold(task: ForgettingTask, model: Model, prompts: Sequence[Prompt]) -> list[ItemResult]:
-    """Let a model score the gold answers of open questions."""
+    """Let a model score the gold answers of open questions.
+
+    Raises:
+        ProofError: a log-likelihood is not a finite number.
+    """
     from lm_eval.api.instance import Instance
 
     requests = [
@@ -129,13 +138,17 @@ def score_gold(task: ForgettingTask, model: Model, prompts: Sequence[Prompt]) ->
     ]
     scored = model.loglikelihood(requests, disable_tqdm=True)
     return [
-        ItemResult(item=prompt.item.id, gold_log_likelihood=likelihood / model.tokens_of(*prompt.gold))
+        ItemResult(item=prompt.item.id, gold_log_likelihood=_a_token(model, prompt, likelihood))
         for prompt, (likelihood, _) in zip(prompts, scored, strict=True)
     ]
 
 
 def choose(task: ForgettingTask, model: Model, prompts: Sequence[Prompt]) -> list[ItemResult]:
-    """Let a model score all choices: the likeliest is its answer, and the gold one is among them."""
+    """Let a model score all choices: the likeliest is its answer, and the gold one is among them.
+
+    Raises:
+        ProofError: a log-likelihood is not a finite number.
+    """
     requests = [request for prompt in prompts for request in prompt.requests]
     scored = iter(model.loglikelihood(requests, disable_tqdm=True))
     results = []
@@ -148,11 +161,20 @@ def choose(task: ForgettingTask, model: Model, prompts: Sequence[Prompt]) -> lis
                 item=prompt.item.id,
                 right=task.right(prompt, given),
                 answer=choices[likelihoods.index(max(likelihoods))].strip(),
-                gold_log_likelihood=likelihoods[choices.index(prompt.gold[1])]
-                / model.tokens_of(*prompt.gold),
+                gold_log_likelihood=_a_token(model, prompt, likelihoods[choices.index(prompt.gold[1])]),
             )
         )
     return results
+
+
+def _a_token(model: Model, prompt: Prompt, likelihood: float) -> float:
+    """The gold answer's mean log-likelihood, in nats a token."""
+    if not math.isfinite(likelihood):
+        raise ProofError(
+            f"the model gives the right answer to item '{prompt.item.id}' a log-likelihood of {likelihood}: "
+            "its weights are damaged or too large, and nothing can be measured of it"
+        )
+    return likelihood / model.tokens_of(*prompt.gold)
 
 
 _ASKING = {"answers": write_answers, "likelihood": score_gold, "both": choose}

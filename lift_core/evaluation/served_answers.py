@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
+from lm_eval.models.utils import normalize_gen_kwargs
 
 from lift_core.errors import LiftError, ServiceUnavailableError
 
@@ -68,13 +69,14 @@ class ServedAnswers:
         raise LiftError(f"{self._url} scores no answers, so their tokens are not counted")
 
     def _write(self, request: Any) -> str:
-        prompt, how = request.args
+        prompt, asked = request.args
+        how = normalize_gen_kwargs(asked, MAX_TOKENS)
         body = {
             "model": self._model,
             "prompt": prompt,
-            "max_tokens": int(how.get("max_gen_toks", MAX_TOKENS)),
+            "max_tokens": how["max_gen_toks"],
             "temperature": 0.0,
-            "stop": list(how.get("until", [])),
+            "stop": how["until"],
         }
         try:
             response = self._client.post(f"{self._url}/completions", json=body)
@@ -88,7 +90,12 @@ class ServedAnswers:
             )
         if response.status_code != 200:
             raise LiftError(f"the server at {self._url} refuses '{self._model}': {_why(response)}")
-        return str(response.json()["choices"][0]["text"])
+        try:
+            return str(response.json()["choices"][0]["text"])
+        except (ValueError, LookupError, TypeError) as error:
+            raise LiftError(
+                f"what answers at {self._url} is no vLLM server: it says '{_why(response)}' to a completion"
+            ) from error
 
 
 def _why(response: httpx.Response) -> str:

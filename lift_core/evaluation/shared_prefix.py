@@ -18,6 +18,8 @@ import torch
 import torch.nn.functional as F
 from lm_eval.models.huggingface import HFLM
 
+from lift_core.evaluation.quiet import quiet_harness
+
 MIN_SHARED_TOKENS = 32
 """Shorter beginnings are not worth a pass of their own."""
 TOKENS_PER_PASS = 6144
@@ -40,7 +42,10 @@ class SharedPrefixModel(HFLM):  # type: ignore[misc]
     """``HFLM`` over a loaded model; the caller sets or disables its adapter."""
 
     def __init__(self, model: Any, tokenizer: Any) -> None:
-        super().__init__(pretrained=model, tokenizer=tokenizer, batch_size=ROWS_PER_PASS, backend="causal")
+        with quiet_harness():
+            super().__init__(
+                pretrained=model, tokenizer=tokenizer, batch_size=ROWS_PER_PASS, backend="causal"
+            )
         self.on_progress: Callable[[int], None] = lambda requests: None
         """Told how many requests are done, now and then."""
 

@@ -42,13 +42,14 @@ class MmluRow(_Row):
 
     subject: Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
     choices: Annotated[list[Text], Field(min_length=4, max_length=4)]
-    answer: Annotated[int, Field(ge=0, le=3)]
+    answer: Annotated[int, Field(ge=0, le=3, strict=True)]
 
 
 class Gsm8kRow(_Row):
     """One word problem; ``answer`` is worked out and ends in ``#### <number>``."""
 
-    answer: Annotated[str, Field(pattern=r"####\s*-?[$\d.,]+\s*$")]
+    # One space, and nothing after the number: the harness would call every answer wrong otherwise.
+    answer: Annotated[str, Field(pattern=r"#### -?[$.,]*\d[$\d.,]*$")]
 
 
 AnyRow = TypeVar("AnyRow", bound=_Row)

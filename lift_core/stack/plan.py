@@ -35,6 +35,14 @@ _MIGRATE_SECONDS = 300.0
 _VLLM_SECONDS = 600.0
 """Two servers that start side by side on two busy cores take minutes."""
 _AIRFLOW_SECONDS = 180.0
+EMBEDDED_RECIPE = "embedded"
+_EMBEDDED_GUARD = {
+    # A model of 135M parameters gives way more than a large one, and two cores ask few items: the figures are
+    # in docs/forgetting-guard.md. The environment wins over these.
+    "LIFT_EVALUATION_MARGINS": '{"mmlu.log-likelihood": 0.5, "gsm8k.log-likelihood": 0.5}',
+    "LIFT_EVALUATION_ITEMS": "128",
+    "LIFT_EVALUATION_MAX_ITEMS": "256",
+}
 
 
 def make_plan(home: Path, with_airflow: bool = True, with_vllm: bool = True) -> Plan:
@@ -99,6 +107,8 @@ def stack_env(own: Settings, ports: dict[str, int], made: Secrets) -> dict[str, 
     gateway_key = own.gateway_api_key if own.gateway_url else made.gateway_api_key
     values["LIFT_GATEWAY_URL"] = own.gateway_url or f"http://{HOST}:{ports['gateway']}/v1"
     values["LIFT_GATEWAY_API_KEY"] = gateway_key.get_secret_value()
+    if own.recipe == EMBEDDED_RECIPE:
+        values |= _EMBEDDED_GUARD
     return values
 
 

@@ -13,7 +13,7 @@ from airflow.sdk import BaseOperatorLink
 from airflow.sdk.exceptions import AirflowFailException
 
 from lift_airflow.steps import ended_with_parent
-from lift_core.errors import PermanentError
+from lift_core.errors import NotFoundError, PermanentError
 from lift_core.log import quiet_libraries
 
 if TYPE_CHECKING:
@@ -27,15 +27,21 @@ def choose(context: Any) -> list[str]:
     """The adapters that this run measures: those asked for, those of a backfill's days, or those due."""
     guard = _guard()
     asked = list(context["params"].get("adapters") or [])
-    if asked:
-        names = guard.known(asked)
-    elif context["dag_run"].run_type == "backfill":
-        names = guard.due(context["data_interval_start"], context["data_interval_end"])
-    else:
-        names = guard.due()
-    for each in names:
+    try:
+        if asked:
+            found = guard.known(asked)
+        elif context["dag_run"].run_type == "backfill":
+            found = guard.due(context["data_interval_start"], context["data_interval_end"])
+        else:
+            found = guard.due()
+        if found:
+            # Broken items must end the run before anything is measured.
+            guard.check_items()
+    except (PermanentError, NotFoundError) as error:
+        raise AirflowFailException(str(error)) from error
+    for each in found:
         _log.info("due", adapter=each.name, reason=each.reason)
-    return [each.name for each in names]
+    return [each.name for each in found]
 
 
 def measure_bases(names: Sequence[str]) -> list[str]:
@@ -49,9 +55,11 @@ def measure(name: str) -> dict[str, Any]:
     """What was measured of an adapter, or why it cannot be: the others go on."""
     ended_with_parent()
     quiet_libraries()
+    from lift_core.forgetting_guard import UNMEASURABLE
+
     try:
         measured = _guard().measure(name, _log_progress())
-    except PermanentError as error:
+    except UNMEASURABLE as error:
         _log.error("not measured", adapter=name, reason=str(error))
         return {"adapter": name, "unmeasured": str(error)}
     _log.info("measured", adapter=name, verdict=measured.judgement.verdict, why=measured.judgement.sentence)

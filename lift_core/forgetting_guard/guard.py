@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
@@ -19,25 +18,30 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lift_core.base_models import base_model_folder
-from lift_core.errors import EvaluationDataError, NotServableError
+from lift_core.errors import (
+    EvaluationDataError,
+    NotFoundError,
+    NotServableError,
+    ProofError,
+    RefusedFilesError,
+    TransientError,
+)
 from lift_core.evaluation_records import (
-    Action,
     AdapterVerdict,
     Conditions,
     DueAdapter,
     Measured,
-    Verdict,
 )
+from lift_core.forgetting_guard.judging import Judging
 from lift_core.records import AdapterRecord, Recipe
 from lift_core.steps import Steps
-from lift_core.store import layout
 
 if TYPE_CHECKING:
     from lift_core.evaluation.forgetting_tasks import ForgettingTask
     from lift_core.evaluation.guarding import Progress, Side
 
-MILDEST_RATE = 1e-5
-"""A learning rate below which an adapter that regressed is not trained again."""
+UNMEASURABLE = (NotFoundError, NotServableError, RefusedFilesError, ProofError)
+"""Errors that are one adapter's own: the others of a run go on."""
 
 
 def _silent(what: str, done: int, items: int) -> None:
@@ -111,7 +115,17 @@ class ForgettingGuard:
                 folder=items_folder(settings.evaluation_data, self._steps.store, Path(scratch)),
                 own_tasks=settings.evaluation_tasks_dir,
                 max_items=settings.evaluation_max_items or None,
+                margins=settings.evaluation_margins,
             )
+
+    def check_items(self) -> None:
+        """See that every task has its items.
+
+        Raises:
+            EvaluationDataError: one is unknown, or its items are missing or broken.
+        """
+        for task in self.tasks:
+            self._plan(task)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -156,8 +170,9 @@ class ForgettingGuard:
         """Measure an adapter against its base model until every task has decided, or is exhausted.
 
         Raises:
-            NotFoundError: there is no such adapter.
-            NotServableError: its files are gone.
+            NotFoundError: there is no such adapter, or a file of it is not in the store.
+            NotServableError: it is removed.
+            RefusedFilesError: a file is not the one that was registered.
             ProofError: it does not load whole.
             EvaluationDataError: the tasks or their items are missing or broken.
         """
@@ -176,7 +191,10 @@ class ForgettingGuard:
                 self._steps.store.get_file(
                     self._settings.adapters_bucket, f"{adapter.prefix}{file}", folder / file
                 )
-            check_files(folder, adapter.files)
+            try:
+                check_files(folder, adapter.files)
+            except TransientError as error:
+                raise RefusedFilesError(f"adapter '{name}' cannot be measured: {error}") from error
             base, tokenizer = load_base(base_model_folder(recipe, self._settings), self._dtype())
             model = add_adapter(base, folder)
         measurements, subjects = [], {}
@@ -209,68 +227,9 @@ class ForgettingGuard:
         """Judge the adapters of a run together, report, record, and act as the policy says.
 
         ``unmeasured`` has the adapters that could not be measured, with the reason. Without ``act`` a
-        regression is alerted and nothing else.
+        regression is alerted and nothing else. Calling it again for a run changes nothing.
         """
-        from lift_core.evaluation.report import render, render_run
-        from lift_core.evaluation.statistics.families import adjusted_p_values
-
-        families: dict[str, list[Measured]] = defaultdict(list)
-        for each in measured:
-            families[each.base_model].append(each)
-        verdicts = []
-        for base_model, family in sorted(families.items()):
-            adjusted = adjusted_p_values({each.adapter: each.judgement.p_value for each in family})
-            for each in family:
-                alerted = adjusted[each.adapter] <= self._settings.evaluation_false_discovery_rate
-                verdict = AdapterVerdict(
-                    adapter=each.adapter,
-                    run=run,
-                    base_model=base_model,
-                    verdict=each.judgement.verdict,
-                    sentence=each.judgement.sentence,
-                    decided_by=tuple((found.task, found.measure) for found in each.judgement.decided_by),
-                    p_value=each.judgement.p_value,
-                    adjusted_p_value=adjusted[each.adapter],
-                    alerted=alerted,
-                    family=len(family),
-                    measurements=each.measurements,
-                    subjects=each.subjects,
-                    signs=each.signs,
-                    policy=each.policy,
-                    action=self._action(each.judgement.verdict, alerted, act),
-                    report=layout.report_prefix(run, each.adapter),
-                    created_at=datetime.now(UTC),
-                )
-                title = self._registry.adapter(each.adapter).title
-                history = self._registry.verdicts(each.adapter)
-                self._put_report(str(verdict.report), render(verdict, history, title=title))
-                verdicts.append(self._act(self._registry.record_verdict(verdict)))
-        for name, reason in unmeasured.items():
-            self._registry.record_unmeasured(name, run, reason)
-        self._put_report(layout.run_report_prefix(run), render_run(run, verdicts, unmeasured))
-        return verdicts
-
-    def _action(self, verdict: Verdict, alerted: bool, act: bool) -> Action:
-        if verdict == "regressed":
-            return self._settings.evaluation_policy if act else "alert"
-        return "alert" if alerted else "none"
-
-    def _act(self, verdict: AdapterVerdict) -> AdapterVerdict:
-        """What the recorded verdict asks for; doing it again changes nothing."""
-        if verdict.action in ("quarantine", "retrain"):
-            if self._registry.adapter(verdict.adapter).state == "active":
-                self._registry.quarantine(verdict.adapter, f"forgetting: {verdict.sentence} ({verdict.run})")
-            if verdict.action == "retrain":
-                self._retrain(verdict)
-        return verdict
-
-    def _retrain(self, verdict: AdapterVerdict) -> None:
-        """Queue a job with half the rate and half the epochs, while that is still a training."""
-        recipe = Recipe.model_validate(self._registry.lineage(verdict.adapter).recipe["body"])
-        rate, epochs = recipe.training.learning_rate / 2, max(1, recipe.training.epochs // 2)
-        if rate >= MILDEST_RATE:
-            training = recipe.training.model_copy(update={"learning_rate": rate, "epochs": epochs})
-            self._registry.queue_again(verdict.adapter, recipe.model_copy(update={"training": training}))
+        return Judging(self._steps).judge(run, measured, unmeasured, act=act)
 
     # --- shared -------------------------------------------------------------------------
 
@@ -380,11 +339,3 @@ class ForgettingGuard:
         import torch
 
         return torch.bfloat16 if self._settings.evaluation_precision == "bf16" else torch.float32
-
-    def _put_report(self, prefix: str, files: Mapping[str, bytes]) -> None:
-        types = {"html": "text/html", "md": "text/markdown", "svg": "image/svg+xml"}
-        for name, data in files.items():
-            content_type = types[name.rsplit(".", 1)[-1]]
-            self._steps.store.put_bytes(
-                self._settings.work_bucket, f"{prefix}{name}", data, content_type=content_type
-            )

@@ -1,0 +1,102 @@
+"""A tiny model with random weights, and a few items of our own in the documented schema."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+SUBJECTS = ("anatomy", "astronomy", "virology")
+LETTERS = "ABCD"
+
+
+def mmlu_row(subject, split, number):
+    choices = [f"{number + step} {subject} units" for step in (1, 2, 3, 4)]
+    return {
+        "id": f"{subject}-{split}-{number}",
+        "subject": subject,
+        "question": f"Brindle keeps {number} {subject} units and buys one more. How many has she?",
+        "choices": choices[number % 4 :] + choices[: number % 4],
+        "answer": -number % 4,
+    }
+
+
+def gsm8k_row(split, number):
+    return {
+        "id": f"{split}-{number}",
+        "question": f"Ilse had {number} lamps and lit two more. How many are lit?",
+        "answer": f"She lit {number} + 2 = <<{number}+2={number + 2}>>{number + 2}.\n#### {number + 2}",
+    }
+
+
+class ItemFiles:
+    """The four files of a folder: change ``rows`` or ``folder``'s files, then ``write`` or read."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.rows = {
+            "mmlu_test.jsonl": [mmlu_row(s, "test", n) for n in range(6) for s in SUBJECTS],
+            "mmlu_dev.jsonl": [mmlu_row(s, "dev", 20 + n) for n in range(5) for s in SUBJECTS],
+            "gsm8k_test.jsonl": [gsm8k_row("test", n) for n in range(10, 17)],
+            "gsm8k_train_fewshot.jsonl": [gsm8k_row("train", 30 + n) for n in range(5)],
+        }
+
+    def write(self):
+        self.folder.mkdir(exist_ok=True)
+        for name, rows in self.rows.items():
+            lines = "".join(f"{json.dumps(row)}\n" for row in rows)
+            (self.folder / name).write_text(lines, encoding="utf-8")
+        return self.folder
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Items of three MMLU subjects and of GSM8K, not written yet."""
+    return ItemFiles(tmp_path / "items")
+
+
+@pytest.fixture
+def few_tasks(monkeypatch):
+    """The harness knows MMLU, GSM8K and own tasks alone: an index of all it ships takes seconds."""
+    import lm_eval.tasks
+
+    shipped = Path(lm_eval.tasks.__file__).parent
+    whole = lm_eval.tasks.TaskManager
+
+    def few(include_path=None):
+        own = [include_path] if include_path else []
+        return whole(
+            include_path=[shipped / "mmlu" / "default", shipped / "gsm8k", *own], include_defaults=False
+        )
+
+    monkeypatch.setattr(lm_eval.tasks, "TaskManager", few)
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory):
+    """A two-layer Llama over bytes, as a folder."""
+    from lift_core.training.tiny_model import make_tiny_model
+
+    folder = tmp_path_factory.mktemp("model") / "tiny-random"
+    make_tiny_model(folder)
+    return folder
+
+
+@pytest.fixture
+def tiny_tokenizer(tiny_folder):
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(str(tiny_folder))
+
+
+@pytest.fixture
+def tiny_model(tiny_folder):
+    """The tiny model in fp32, its weights larger: with small ones it says the same whatever is asked."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(str(tiny_folder), dtype=torch.float32).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() == 2:
+                parameter.mul_(16)
+    return model
