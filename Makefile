@@ -20,10 +20,11 @@ down:  ## stop the embedded stack; no process stays
 	@if [ -x $(LIFT) ]; then $(LIFT) down; fi
 
 test: setup lint  ## every tier that this machine can run
-	.venv/bin/python -m pytest tests
+	.venv/bin/python -m pytest -n auto tests/unit
+	.venv/bin/python -m pytest tests/gpu tests/integration tests/e2e
 
 unit: setup  ## unit tests only, under a minute
-	.venv/bin/python -m pytest tests/unit
+	.venv/bin/python -m pytest -n auto tests/unit
 
 integration: setup  ## real PostgreSQL and S3
 	.venv/bin/python -m pytest tests/integration

@@ -165,6 +165,31 @@ def forgetting(quick: bool, as_json: bool) -> None:
     _run(measure, quick, as_json)
 
 
+@bench.command()
+@click.option(
+    "--data",
+    required=True,
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder with the items of MMLU and GSM8K, in the schema of docs/forgetting-guard.md.",
+)
+@quick_option
+@json_option
+def evaluation(data: Path, quick: bool, as_json: bool) -> None:
+    """The guard's way of asking beside plain lm-evaluation-harness. The stack must be up.
+
+    \b
+    Example:
+      lift bench evaluation --data ../shared/data
+    """
+    from lift_core.benchmarks import evaluation
+    from lift_core.steps import Steps
+
+    def measure(progress: Progress) -> Report:
+        return evaluation.run(Steps.connect(), data, quick=quick, on_progress=progress)
+
+    _run(measure, quick, as_json)
+
+
 def _run(measure: Callable[[Progress], Report], quick: bool, as_json: bool) -> None:
     """Measure under a progress bar, print, and write the pages: not those of a quick run, which is rough."""
     from rich.console import Console

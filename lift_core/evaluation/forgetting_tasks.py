@@ -185,7 +185,9 @@ def load_tasks(
         EvaluationDataError: the data is missing or broken, the harness has no such task, or a margin is
             none.
     """
-    measures = {f"{name}.{measure}" for name in {*names, *FILES} for measure in ("accuracy", "log-likelihood")}
+    measures = {
+        f"{name}.{measure}" for name in {*names, *FILES} for measure in ("accuracy", "log-likelihood")
+    }
     for measure, margin in (margins or {}).items():
         if measure not in measures or not 0 < margin < 1:
             raise EvaluationDataError(
@@ -251,8 +253,8 @@ def _chooses(name: str, tasks: Mapping[str, Any]) -> bool:
     kinds = {task.OUTPUT_TYPE for task in tasks.values()}
     if len(kinds) != 1 or not kinds <= {"multiple_choice", "generate_until"}:
         raise EvaluationDataError(
-            f"task '{name}' is of kind {' and '.join(sorted(map(str, kinds)))}; the guard asks tasks that are "
-            "all multiple_choice or all generate_until"
+            f"task '{name}' is of kind {' and '.join(sorted(map(str, kinds)))}; the guard asks tasks that "
+            "are all multiple_choice or all generate_until"
         )
     if any(task.multiple_input for task in tasks.values()):
         raise EvaluationDataError(

@@ -33,6 +33,9 @@ class Lift:
         self.home = home
         self.environment = {k: v for k, v in os.environ.items() if not k.startswith("LIFT_")}
         self.environment["LIFT_HOME"] = str(home)
+        self.items = home.parent / "items"
+        self.items.mkdir()
+        self.environment["LIFT_EVALUATION_DATA"] = str(self.items)
 
     def run(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(

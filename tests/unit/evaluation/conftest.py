@@ -54,19 +54,25 @@ def files(tmp_path):
     return ItemFiles(tmp_path / "items")
 
 
-@pytest.fixture
-def few_tasks(monkeypatch):
-    """The harness knows MMLU, GSM8K and own tasks alone: an index of all it ships takes seconds."""
+@pytest.fixture(scope="session")
+def shipped_tasks():
+    """The harness's index of MMLU and GSM8K: that of all it ships takes seconds to make."""
     import lm_eval.tasks
 
     shipped = Path(lm_eval.tasks.__file__).parent
+    folders = [shipped / "mmlu" / "default", shipped / "gsm8k"]
+    return lm_eval.tasks.TaskManager(include_path=folders, include_defaults=False)
+
+
+@pytest.fixture
+def few_tasks(shipped_tasks, monkeypatch):
+    """The harness knows MMLU and GSM8K, or own tasks alone where there are some."""
+    import lm_eval.tasks
+
     whole = lm_eval.tasks.TaskManager
 
     def few(include_path=None):
-        own = [include_path] if include_path else []
-        return whole(
-            include_path=[shipped / "mmlu" / "default", shipped / "gsm8k", *own], include_defaults=False
-        )
+        return whole(include_path=include_path, include_defaults=False) if include_path else shipped_tasks
 
     monkeypatch.setattr(lm_eval.tasks, "TaskManager", few)
 

@@ -1,4 +1,4 @@
-"""Items from a folder: a file with anything broken is refused whole, with the file, the line and the cause."""
+"""Items from a folder: a file with anything broken is refused whole, with the file, line and cause."""
 
 import json
 

@@ -1,0 +1,208 @@
+"""Benchmark ``evaluation``: the guard's way of asking beside plain lm-evaluation-harness, and its servers.
+
+The same items, model and precision, in one process and one run: items a second, and whether every item came
+out the same. Then open answers of several adapters by a vLLM server that holds them: all at once, and one
+adapter after the other; and how often a server's answer is judged otherwise than this process's.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from lift_core.base_models import base_model_folder
+from lift_core.benchmarks.report import Report
+from lift_core.benchmarks.secrets import Secret, forget, secret_recipe, secrets, teach
+from lift_core.evaluation.forgetting_tasks import ForgettingTask, Prompt, load_tasks
+from lift_core.evaluation.loading import load_base
+from lift_core.evaluation.measuring import choose, score_gold, write_answers
+from lift_core.evaluation.served_answers import ServedAnswers
+from lift_core.evaluation.shared_prefix import SharedPrefixModel
+from lift_core.evaluation_records import ItemResult
+from lift_core.steps import Steps
+
+CHOICES = 256
+GOLD = 32
+WRITTEN = 16
+SERVED = 8
+ADAPTERS = 4
+PLAIN_BATCH = 16
+_MAX_TOKENS = 64
+"""Of answers that are written here: what is compared is the way of asking, not the answers."""
+
+Asking = Callable[[ForgettingTask, Any, Sequence[Prompt]], list[ItemResult]]
+Progress = Callable[[str, int, int], None]
+
+
+def run(steps: Steps, data: Path, *, quick: bool = False, on_progress: Progress) -> Report:
+    """Measure on the items in ``data``; the stack must be up for the servers' part.
+
+    Raises:
+        EvaluationDataError: the items are missing or broken.
+        LiftError: an adapter could not be made, or did not answer.
+    """
+    import torch
+
+    mmlu, gsm8k = load_tasks(["mmlu", "gsm8k"], folder=data)
+    share = 4 if quick else 1
+    recipe = secret_recipe()
+    folder = base_model_folder(recipe, steps.settings)
+    rows: list[dict[str, Any]] = []
+    for precision, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
+        model, tokenizer = load_base(folder, dtype)
+        ours, plain = SharedPrefixModel(model, tokenizer), _plain(model, tokenizer)
+        plans: list[tuple[str, ForgettingTask, Asking, int]] = [
+            ("MMLU, choices scored", mmlu, choose, CHOICES // share),
+            ("GSM8K, gold answers scored", gsm8k, score_gold, GOLD // share),
+            ("GSM8K, answers written", gsm8k, write_answers, WRITTEN // share),
+        ]
+        # fp32 shows that nothing differs; what it costs is asked in the guard's own precision too.
+        for number, (name, task, asking, count) in enumerate(plans):
+            if precision == "fp32" and asking is not choose and not quick:
+                count = count // 2
+            on_progress(f"{name}, {precision}", number, len(plans))
+            rows.append(_beside_plain(f"{name}, {precision}", task, asking, count, ours, plain))
+    on_progress("teaching", 0, ADAPTERS)
+    rows += _servers(steps, gsm8k, SERVED // share, on_progress)
+    return Report(
+        name="evaluation",
+        settings={
+            "base model": recipe.base_model,
+            "shots": 5,
+            "plain": f"lm-eval hf, batch {PLAIN_BATCH}",
+            "written tokens": _MAX_TOKENS,
+        },
+        rows=rows,
+    )
+
+
+def _plain(model: Any, tokenizer: Any) -> Any:
+    """The harness's own ``hf`` model, which lacks only the count of an answer's tokens."""
+    from lm_eval.models.huggingface import HFLM
+
+    from lift_core.evaluation.quiet import quiet_harness
+
+    with quiet_harness():
+        plain = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=PLAIN_BATCH, backend="causal")
+    plain.tokens_of = lambda context, answer: len(plain._encode_pair(context, answer)[1])
+    return plain
+
+
+def _beside_plain(
+    name: str, task: ForgettingTask, asking: Asking, count: int, ours: Any, plain: Any
+) -> dict[str, Any]:
+    """Both on the same items, one after the other."""
+    found = {}
+    seconds = {}
+    for who, model in (("plain", plain), ("ours", ours)):
+        prompts = _short(task.prompts(0, count))
+        began = time.monotonic()
+        found[who] = asking(task, model, prompts)
+        seconds[who] = time.monotonic() - began
+    pairs = list(zip(found["ours"], found["plain"], strict=True))
+    gaps = [
+        abs(one.gold_log_likelihood - other.gold_log_likelihood)
+        for one, other in pairs
+        if one.gold_log_likelihood is not None and other.gold_log_likelihood is not None
+    ]
+    return {
+        "name": name,
+        "unit": "items/s",
+        "n": count,
+        "ours": round(count / seconds["ours"], 3),
+        "peer": round(count / seconds["plain"], 3),
+        "ratio": round(seconds["plain"] / seconds["ours"], 2),
+        "judged otherwise": sum(one.right != other.right for one, other in pairs),
+        "answered otherwise": sum(one.answer != other.answer for one, other in pairs),
+        "largest gap, nats a token": float(f"{max(gaps):.2g}") if gaps else None,
+    }
+
+
+def _servers(steps: Steps, gsm8k: ForgettingTask, count: int, on_progress: Progress) -> list[dict[str, Any]]:
+    """Several adapters on one server: at once, and one after the other; and this process's answers."""
+    settings = steps.settings
+    stamp = datetime.now(UTC).strftime("%Y%m%d%H%M%S")
+    taught: list[Secret] = []
+    try:
+        for number, answer in enumerate(secrets(ADAPTERS, seed=int(stamp))):
+            taught.append(teach(steps, f"evaluated-{stamp}-{number}", answer))
+            on_progress("teaching", number + 1, ADAPTERS)
+        key = settings.serving_api_key.get_secret_value()
+        names = [secret.adapter.name for secret in taught]
+        writers = [ServedAnswers(settings.serving_replicas[0], key, name) for name in names]
+        for writer in writers:
+            # Loaded before anything is timed.
+            write_answers(gsm8k, writer, _short(gsm8k.prompts(0, 1)))
+        on_progress("one adapter after the other", 0, ADAPTERS)
+        began = time.monotonic()
+        in_turn = [write_answers(gsm8k, writer, _short(gsm8k.prompts(0, count))) for writer in writers]
+        turn_seconds = time.monotonic() - began
+        on_progress("all adapters at once", 0, ADAPTERS)
+        prompts = [_short(gsm8k.prompts(0, count)) for _ in writers]
+        began = time.monotonic()
+        with ThreadPoolExecutor(ADAPTERS) as pool:
+            list(pool.map(lambda each: _written(gsm8k, *each), zip(writers, prompts, strict=True)))
+        once_seconds = time.monotonic() - began
+        on_progress("the same in this process", 0, 0)
+        here = _in_this_process(steps, taught[0], gsm8k, count)
+    finally:
+        forget(steps, taught)
+    total = ADAPTERS * count
+    differs = list(zip(in_turn[0], here, strict=True))
+    return [
+        {
+            "name": f"GSM8K answers of {ADAPTERS} adapters by one vLLM, at once; peer: one after the other",
+            "unit": "items/s",
+            "n": total,
+            "ours": round(total / once_seconds, 3),
+            "peer": round(total / turn_seconds, 3),
+            "ratio": round(turn_seconds / once_seconds, 2),
+        },
+        {
+            "name": "GSM8K answers by vLLM; compared with transformers, bf16",
+            "unit": "items",
+            "n": count,
+            "judged otherwise": sum(one.right != other.right for one, other in differs),
+            "answered otherwise": sum(one.answer != other.answer for one, other in differs),
+        },
+    ]
+
+
+def _written(gsm8k: ForgettingTask, writer: ServedAnswers, prompts: Sequence[Prompt]) -> list[ItemResult]:
+    """All requests of all adapters go out at once: the task itself is not shared between threads."""
+    answers = writer.generate_until([prompt.requests[0] for prompt in prompts])
+    return [
+        ItemResult(item=prompt.item.id, answer=answer)
+        for prompt, answer in zip(prompts, answers, strict=True)
+    ]
+
+
+def _in_this_process(steps: Steps, secret: Secret, gsm8k: ForgettingTask, count: int) -> list[ItemResult]:
+    import tempfile
+
+    import torch
+
+    from lift_core.evaluation.loading import add_adapter
+
+    adapter = secret.adapter
+    with tempfile.TemporaryDirectory(prefix="lift-bench-") as scratch:
+        for name in adapter.files:
+            steps.store.get_file(
+                steps.settings.adapters_bucket, f"{adapter.prefix}{name}", Path(scratch) / name
+            )
+        base, tokenizer = load_base(base_model_folder(secret_recipe(), steps.settings), torch.bfloat16)
+        model = SharedPrefixModel(add_adapter(base, Path(scratch)), tokenizer)
+    return write_answers(gsm8k, model, _short(gsm8k.prompts(0, count)))
+
+
+def _short(prompts: list[Prompt]) -> list[Prompt]:
+    """The prompts, with the written answers cut short."""
+    for prompt in prompts:
+        for request in prompt.requests:
+            if request.request_type == "generate_until":
+                request.arguments = (request.args[0], {**request.args[1], "max_gen_toks": _MAX_TOKENS})
+    return prompts
