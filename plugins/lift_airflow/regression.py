@@ -66,7 +66,7 @@ def measure(name: str) -> dict[str, Any]:
     return measured.model_dump(mode="json")
 
 
-def judge(names: Sequence[str], outcomes: Sequence[Any], run_id: str) -> list[dict[str, str]]:
+def judge(names: Sequence[str], outcomes: Sequence[Any], run: str) -> list[dict[str, str]]:
     """Judge the run's adapters together, record, report, act; fail if one could not be measured."""
     from lift_core.evaluation_records import Measured
 
@@ -77,17 +77,17 @@ def judge(names: Sequence[str], outcomes: Sequence[Any], run_id: str) -> list[di
         if name not in there or "unmeasured" in there[name]
     }
     measured = [Measured.model_validate(there[name]) for name in names if name not in unmeasured]
-    verdicts = _guard().judge(run_id, measured, unmeasured)
+    verdicts = _guard().judge(run, measured, unmeasured)
     for verdict in verdicts:
         _log.info(
             "verdict",
             adapter=verdict.adapter,
-            run=run_id,
+            run=run,
             verdict=verdict.verdict,
             action=verdict.action,
             why=verdict.sentence,
         )
-    _log.info("report", run=run_id, url=report_url(run_id))
+    _log.info("report", run=run, url=report_url(run))
     if unmeasured:
         reasons = "; ".join(f"{name}: {why}" for name, why in unmeasured.items())
         raise AirflowFailException(f"{len(unmeasured)} of {len(names)} adapters were not measured: {reasons}")
