@@ -36,6 +36,9 @@ class Lift:
         self.items = home.parent / "items"
         self.items.mkdir()
         self.environment["LIFT_EVALUATION_DATA"] = str(self.items)
+        # What the model of random weights can lose at most is little.
+        margins = {"mmlu.log-likelihood": 0.02, "gsm8k.log-likelihood": 0.02}
+        self.environment["LIFT_EVALUATION_MARGINS"] = json.dumps(margins)
 
     def run(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(

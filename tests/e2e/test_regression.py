@@ -53,9 +53,13 @@ def items(lift):
 def adapters(steps, tmp_path_factory):
     """A gentle adapter and one whose training ran wild: both of the model with random weights."""
     folder = tmp_path_factory.mktemp("documents")
-    gentle = load_recipe("smoke")
-    training = gentle.training.model_copy(update={"learning_rate": 0.3, "epochs": 12})
-    wild = gentle.model_copy(update={"training": training, "proof": ProofRecipe(min_gain=-1e6, served=False)})
+    smoke = load_recipe("smoke").model_copy(update={"proof": ProofRecipe(min_gain=-1e6, served=False)})
+    gentle, wild = (
+        smoke.model_copy(
+            update={"training": smoke.training.model_copy(update={"learning_rate": rate, "epochs": epochs})}
+        )
+        for rate, epochs in ((1e-5, 2), (0.3, 12))
+    )
     made = []
     for name, recipe in (("gentle-guard", gentle), ("wild-guard", wild)):
         path = folder / f"{name}.md"
