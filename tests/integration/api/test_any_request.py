@@ -23,6 +23,7 @@ from lift_core.api import create_app
 from lift_core.evaluation_records import AdapterVerdict, Measurement
 from lift_core.records import Recipe
 from lift_core.registry import AdapterRegistry
+from lift_core.store import layout
 
 EXAMPLES = 50
 # A token stands for the header that writes need; the rest of a request is invented.
@@ -80,6 +81,9 @@ def schema(settings, registry, store, work):
     for adapter in (first, second):
         verdict = registry.record_verdict(VERDICT.model_copy(update={"adapter": adapter.name}))
         store.put_bytes(settings.work_bucket, f"{verdict.report}report.html", b"<!doctype html>")
+    store.put_bytes(
+        settings.work_bucket, f"{layout.run_report_prefix('run-1')}report.html", b"<!doctype html>"
+    )
     app = create_app(
         lambda: pooled, [], [], read_report=lambda key: store.get_bytes(settings.work_bucket, key)
     )
