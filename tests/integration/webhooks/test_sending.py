@@ -119,16 +119,13 @@ def test_a_packed_answer_is_not_unpacked():
         assert send(f"http://127.0.0.1:{port}/").reason == "HTTP 500: plain"
 
 
-@pytest.mark.parametrize(
-    ("said", "reason"),
-    [("", "RemoteProtocolError"), ("SSH-2.0-OpenSSH\r\n", "RemoteProtocolError")],
-    ids=["nothing", "no HTTP"],
-)
-def test_what_is_no_answer_is_a_failure_with_its_reason(said, reason):
+@pytest.mark.parametrize("said", ["", "SSH-2.0-OpenSSH\r\n"], ids=["nothing", "no HTTP"])
+def test_what_is_no_answer_is_a_failure_with_its_reason(said):
     with speaking(saying(said)) as (port, _):
         answer = send(f"http://127.0.0.1:{port}/")
     assert (answer.taken, answer.status) == (False, None)
-    assert reason in answer.reason
+    # The receiver closes before it has read all: which of the two is seen hangs on who is first.
+    assert answer.reason.startswith(("RemoteProtocolError", "ReadError"))
 
 
 def test_a_receiver_that_answers_byte_by_byte_does_not_get_more_time():
