@@ -187,7 +187,7 @@ def report(name: str, run_id: str | None, output: Path) -> None:
     prefix = str(found[0].report)
     output.mkdir(parents=True, exist_ok=True)
     for each in steps.store.list(steps.settings.work_bucket, prefix):
-        place = output / each.key.removeprefix(prefix)
+        place = output / Path(each.key).name
         steps.store.get_file(steps.settings.work_bucket, each.key, place)
         click.echo(place)
 

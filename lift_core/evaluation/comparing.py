@@ -52,13 +52,7 @@ def compare(
 def _measures(evaluation: Evaluation, one: list[ItemResult], two: list[ItemResult]) -> list[Comparison]:
     task, found = evaluation.conditions.task, []
     if evaluation.conditions.asks in ("answers", "both"):
-        answers = [(bool(a.right), bool(b.right)) for a, b in zip(one, two, strict=True)]
-        counts = paired.PairedCounts(
-            n11=answers.count((True, True)),
-            n10=answers.count((True, False)),
-            n01=answers.count((False, True)),
-            n00=answers.count((False, False)),
-        )
+        counts = paired.PairedCounts.of((bool(a.right), bool(b.right)) for a, b in zip(one, two, strict=True))
         interval = paired.tango_interval(counts, ONE_SIDED_LEVEL)
         shares = counts.base_right / counts.items, counts.adapter_right / counts.items
         found.append(_comparison(task, "accuracy", counts.items, *shares, interval))

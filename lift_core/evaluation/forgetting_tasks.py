@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +88,7 @@ class ForgettingTask:
         self.accuracy_margin = margins.get(f"{name}.accuracy", ACCURACY_MARGIN)
         self.log_likelihood_margin = margins.get(f"{name}.log-likelihood", LOG_LIKELIHOOD_MARGIN)
 
-    @property
+    @cached_property
     def chance(self) -> float:
         """The accuracy of one who knows nothing: from the numbers of choices, 0 for open answers."""
         if not self.chooses:
@@ -97,7 +98,7 @@ class ForgettingTask:
         ]
         return sum(shares) / len(shares)
 
-    @property
+    @cached_property
     def definition_digest(self) -> str:
         """sha256 of the harness's definition: prompts, examples' number, filters, metrics."""
         bodies = {}
@@ -109,7 +110,7 @@ class ForgettingTask:
             bodies[subject] = body
         return _digest(bodies)
 
-    @property
+    @cached_property
     def data_digest(self) -> str:
         """sha256 over the items in their order, and over the examples."""
         examples = {subject: list(task.sampler.df) for subject, task in self._tasks.items()}

@@ -119,12 +119,8 @@ def _accuracy(
     plan: LookPlan,
     look: int,
 ) -> Measurement:
-    pairs = [(bool(one.right), bool(other.right)) for one, other in zip(base, adapter, strict=True)]
-    counts = PairedCounts(
-        n11=pairs.count((True, True)),
-        n10=pairs.count((True, False)),
-        n01=pairs.count((False, True)),
-        n00=pairs.count((False, False)),
+    counts = PairedCounts.of(
+        (bool(one.right), bool(other.right)) for one, other in zip(base, adapter, strict=True)
     )
     return judge_accuracy(
         task.name, counts, chance=task.chance, margin=task.accuracy_margin, plan=plan, look=look

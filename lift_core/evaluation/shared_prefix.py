@@ -3,8 +3,8 @@
 A few-shot prompt is mostly examples: of MMLU's 600 to 1,000 tokens some 100 belong to the item. The harness
 computes all of them for every item, and the vocabulary's logits at every one. Here the tokens that requests
 begin with in common are computed once for all of them, and logits only where an answer is scored. Requests,
-tokens and answers are the harness's own; what comes out agrees with its ``hf`` model (tests, and
-``docs/benchmarks/evaluation.md``).
+tokens and answers are the harness's own; what comes out agrees with its ``hf`` model (the tests compare
+them, and ``lift bench evaluation``).
 """
 
 from __future__ import annotations

@@ -24,6 +24,7 @@ from lift_core.errors import (
     NotServableError,
     ProofError,
     RefusedFilesError,
+    ServiceUnavailableError,
     TransientError,
 )
 from lift_core.evaluation_records import (
@@ -246,6 +247,10 @@ class ForgettingGuard:
         name = adapter.name if adapter else recipe.base_model
         writer: Any = scorer
         if settings.evaluation_writer == "vllm":
+            if not settings.serving_replicas:
+                raise ServiceUnavailableError(
+                    "LIFT_EVALUATION_WRITER is vllm, and LIFT_SERVING_URL names no server: set it, or use hf"
+                )
             url = settings.serving_replicas[0]
             writer = ServedAnswers(url, settings.serving_api_key.get_secret_value(), name)
         measuring = {}

@@ -101,8 +101,14 @@ class Judging:
         """Do what a recorded verdict says; nothing happens where it is done."""
         if verdict.action not in ("quarantine", "retrain"):
             return
-        if self._registry.adapter(verdict.adapter).state == "active":
-            self._registry.quarantine(verdict.adapter, f"forgetting: {verdict.sentence} ({verdict.run})")
+        why = f"forgetting: {verdict.sentence} ({verdict.run})"
+        # A run that is judged again must not take out what a person has brought back meanwhile.
+        done = any(
+            event.kind == "adapter.quarantined" and event.detail.get("reason") == why
+            for event in self._registry.events(verdict.adapter)
+        )
+        if not done and self._registry.adapter(verdict.adapter).state == "active":
+            self._registry.quarantine(verdict.adapter, why)
         if verdict.action == "retrain":
             self._retrain(verdict)
 

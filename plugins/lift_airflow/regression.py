@@ -66,11 +66,12 @@ def measure(name: str) -> dict[str, Any]:
     return measured.model_dump(mode="json")
 
 
-def judge(names: Sequence[str], outcomes: Sequence[Any], run: str) -> list[dict[str, str]]:
+def judge(names: Sequence[str], outcomes: Sequence[Any] | None, run: str) -> list[dict[str, str]]:
     """Judge the run's adapters together, record, report, act; fail if one could not be measured."""
     from lift_core.evaluation_records import Measured
 
-    there = {outcome["adapter"]: outcome for outcome in outcomes if outcome}
+    # Where no measuring began, nothing at all comes from it.
+    there = {outcome["adapter"]: outcome for outcome in outcomes or () if outcome}
     unmeasured = {
         name: there[name]["unmeasured"] if name in there else "its measuring failed: see the task's log"
         for name in names

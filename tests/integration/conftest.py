@@ -71,6 +71,21 @@ def store(settings: Settings) -> ObjectStore:
     return store
 
 
+@pytest.fixture(scope="module")
+def tiny_model(stack_home: Path) -> Iterator[None]:
+    """The random-weights model that the `smoke` recipe trains."""
+    import torch
+
+    from lift_core.training.tiny_model import make_tiny_model
+
+    # The model is so small that threads only wait for each other.
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    make_tiny_model(stack_home / "models" / "tiny-random")
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture
 def steps(registry: AdapterRegistry, store: ObjectStore, settings: Settings) -> Steps:
     return Steps(registry, store, settings.model_copy(update={"recipe": "smoke"}))

@@ -24,18 +24,7 @@ The keeper climbed two hundred and eleven granite steps every single evening.
 """
 
 
-@pytest.fixture(scope="module", autouse=True)
-def tiny_model(stack_home):
-    """The random-weights model that the `smoke` recipe trains."""
-    import torch
-
-    from lift_core.training.tiny_model import make_tiny_model
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    make_tiny_model(stack_home / "models" / "tiny-random")
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("tiny_model")
 
 
 @pytest.fixture(scope="module")
@@ -182,6 +171,9 @@ def test_a_regressed_adapter_goes_out_of_service_and_a_person_brings_it_back(eva
         evaluating.registry.resolve("skarholm-lighthouse")
     evaluating.registry.release(adapter, "looked at by a person")
     assert evaluating.registry.resolve("skarholm-lighthouse").name == adapter
+    # The run's task is cleared and judges again: what a person decided stays.
+    assert guard.judge("run-2", [measured(adapter, "regressed", 0.001)], {}) == [verdict]
+    assert evaluating.registry.adapter(adapter).state == "active"
 
 
 def test_a_milder_training_is_queued_once_under_the_policy_to_retrain(evaluating, adapter, sql):

@@ -6,7 +6,8 @@ differences are shares, 0 to 1, never points of 100.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -31,6 +32,17 @@ class PairedCounts(Record):
     n10: int = Field(ge=0)
     n01: int = Field(ge=0)
     n00: int = Field(ge=0)
+
+    @classmethod
+    def of(cls, answers: Iterable[tuple[bool, bool]]) -> PairedCounts:
+        """Count items by whether base and adapter answered them right."""
+        counts = Counter(answers)
+        return cls(
+            n11=counts[True, True],
+            n10=counts[True, False],
+            n01=counts[False, True],
+            n00=counts[False, False],
+        )
 
     @property
     def items(self) -> int:

@@ -29,19 +29,7 @@ The keeper climbed two hundred and eleven granite steps every single evening.
 """
 
 
-@pytest.fixture(scope="module", autouse=True)
-def tiny_model(stack_home):
-    """The random-weights model that the `smoke` recipe trains."""
-    import torch
-
-    from lift_core.training.tiny_model import make_tiny_model
-
-    # The model is so small that threads only wait for each other.
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    make_tiny_model(stack_home / "models" / "tiny-random")
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("tiny_model")
 
 
 @pytest.fixture
