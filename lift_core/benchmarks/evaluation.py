@@ -1,8 +1,10 @@
 """Benchmark ``evaluation``: the guard's way of asking beside plain lm-evaluation-harness, and its servers.
 
 The same items, model and precision, in one process and one run: items a second, and whether every item came
-out the same. Then open answers of several adapters by a vLLM server that holds them: all at once, and one
-adapter after the other; and how often a server's answer is judged otherwise than this process's.
+out the same. In bf16 the harness is also compared with itself at another batch size: a batch of another shape
+rounds otherwise, so what differs there differs without us. Then open answers of several adapters by a vLLM
+server that holds them: all at once, and one adapter after the other; and how often a server's answer is
+judged otherwise than this process's.
 """
 
 from __future__ import annotations
@@ -19,19 +21,22 @@ from lift_core.benchmarks.report import Report
 from lift_core.benchmarks.secrets import Secret, forget, secret_recipe, secrets, teach
 from lift_core.evaluation.forgetting_tasks import ForgettingTask, Prompt, load_tasks
 from lift_core.evaluation.loading import load_base
-from lift_core.evaluation.measuring import choose, score_gold, write_answers
+from lift_core.evaluation.measuring import CHOICES_PER_SHARD, choose, score_gold, write_answers
 from lift_core.evaluation.served_answers import ServedAnswers
 from lift_core.evaluation.shared_prefix import SharedPrefixModel
 from lift_core.evaluation_records import ItemResult
 from lift_core.steps import Steps
 
-CHOICES = 256
-GOLD = 32
-WRITTEN = 16
-SERVED = 8
+CHOICES = CHOICES_PER_SHARD
+"""As many as the guard asks at once: the more, the more of them share their examples."""
+GOLD = 64
+WRITTEN = 32
+SERVED = 16
 ADAPTERS = 4
 PLAIN_BATCH = 4
 """The harness keeps logits of every token of a batch: 16 rows of MMLU took over 10 GB beside the stack."""
+OTHER_BATCH = 2
+"""Of the harness against itself."""
 _MAX_TOKENS = 64
 """Of answers that are written here: what is compared is the way of asking, not the answers."""
 
@@ -57,7 +62,7 @@ def run(steps: Steps, data: Path, *, quick: bool = False, on_progress: Progress)
     precisions = [("bf16", torch.bfloat16)] if quick else [("fp32", torch.float32), ("bf16", torch.bfloat16)]
     for precision, dtype in precisions:
         model, tokenizer = load_base(folder, dtype)
-        ours, plain = SharedPrefixModel(model, tokenizer), _plain(model, tokenizer)
+        ours, plain = SharedPrefixModel(model, tokenizer), _plain(model, tokenizer, PLAIN_BATCH)
         plans: list[tuple[str, ForgettingTask, Asking, int]] = [
             ("MMLU, choices scored", mmlu, choose, CHOICES // share),
             ("GSM8K, gold answers scored", gsm8k, score_gold, GOLD // share),
@@ -65,7 +70,11 @@ def run(steps: Steps, data: Path, *, quick: bool = False, on_progress: Progress)
         ]
         for number, (name, task, asking, count) in enumerate(plans):
             on_progress(f"{name}, {precision}", number, len(plans))
-            rows.append(_beside_plain(f"{name}, {precision}", task, asking, count, ours, plain))
+            row, answers = _beside_plain(f"{name}, {precision}", task, asking, count, ours, plain)
+            rows.append(row)
+            if precision == "bf16" and asking is choose:
+                other = _plain(model, tokenizer, OTHER_BATCH)
+                rows.append(_plain_beside_itself(f"{name}, {precision}", task, count, other, answers))
     on_progress("teaching", 0, ADAPTERS)
     rows += _servers(steps, gsm8k, SERVED // share, on_progress)
     return Report(
@@ -80,22 +89,22 @@ def run(steps: Steps, data: Path, *, quick: bool = False, on_progress: Progress)
     )
 
 
-def _plain(model: Any, tokenizer: Any) -> Any:
+def _plain(model: Any, tokenizer: Any, batch: int) -> Any:
     """The harness's own ``hf`` model, which lacks only the count of an answer's tokens."""
     from lm_eval.models.huggingface import HFLM
 
     from lift_core.evaluation.quiet import quiet_harness
 
     with quiet_harness():
-        plain = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=PLAIN_BATCH, backend="causal")
+        plain = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=batch, backend="causal")
     plain.tokens_of = lambda context, answer: len(plain._encode_pair(context, answer)[1])
     return plain
 
 
 def _beside_plain(
     name: str, task: ForgettingTask, asking: Asking, count: int, ours: Any, plain: Any
-) -> dict[str, Any]:
-    """Both on the same items, one after the other."""
+) -> tuple[dict[str, Any], list[ItemResult]]:
+    """Both on the same items, one after the other; and what the harness answered."""
     found = {}
     seconds = {}
     for who, model in (("plain", plain), ("ours", ours)):
@@ -103,19 +112,38 @@ def _beside_plain(
         began = time.monotonic()
         found[who] = asking(task, model, prompts)
         seconds[who] = time.monotonic() - began
-    pairs = list(zip(found["ours"], found["plain"], strict=True))
-    gaps = [
-        abs(one.gold_log_likelihood - other.gold_log_likelihood)
-        for one, other in pairs
-        if one.gold_log_likelihood is not None and other.gold_log_likelihood is not None
-    ]
-    return {
+    row = {
         "name": name,
         "unit": "items/s",
         "n": count,
         "ours": round(count / seconds["ours"], 3),
         "peer": round(count / seconds["plain"], 3),
         "ratio": round(seconds["plain"] / seconds["ours"], 2),
+        **_differences(found["ours"], found["plain"]),
+    }
+    return row, found["plain"]
+
+
+def _plain_beside_itself(
+    name: str, task: ForgettingTask, count: int, other: Any, answers: Sequence[ItemResult]
+) -> dict[str, Any]:
+    """What the harness answers with another batch size, against what it answered."""
+    return {
+        "name": f"{name}; the harness, batch {OTHER_BATCH} against batch {PLAIN_BATCH}",
+        "unit": "items",
+        "n": count,
+        **_differences(choose(task, other, task.prompts(0, count)), answers),
+    }
+
+
+def _differences(ours: Sequence[ItemResult], theirs: Sequence[ItemResult]) -> dict[str, Any]:
+    pairs = list(zip(ours, theirs, strict=True))
+    gaps = [
+        abs(one.gold_log_likelihood - other.gold_log_likelihood)
+        for one, other in pairs
+        if one.gold_log_likelihood is not None and other.gold_log_likelihood is not None
+    ]
+    return {
         "judged otherwise": sum(one.right != other.right for one, other in pairs),
         "answered otherwise": sum(one.answer != other.answer for one, other in pairs),
         "largest gap, nats a token": float(f"{max(gaps):.2g}") if gaps else None,
@@ -148,11 +176,12 @@ def _servers(steps: Steps, gsm8k: ForgettingTask, count: int, on_progress: Progr
             list(pool.map(lambda each: _written(gsm8k, *each), zip(writers, prompts, strict=True)))
         once_seconds = time.monotonic() - began
         on_progress("the same in this process", 0, 0)
-        here = _in_this_process(steps, taught[0], gsm8k, count)
+        here = [_in_this_process(steps, secret, gsm8k, count) for secret in taught]
     finally:
         forget(steps, taught)
     total = ADAPTERS * count
-    differs = list(zip(in_turn[0], here, strict=True))
+    served = [answer for answers in in_turn for answer in answers]
+    computed = [answer for answers in here for answer in answers]
     return [
         {
             "name": f"GSM8K answers of {ADAPTERS} adapters by one vLLM, at once; peer: one after the other",
@@ -165,9 +194,8 @@ def _servers(steps: Steps, gsm8k: ForgettingTask, count: int, on_progress: Progr
         {
             "name": "GSM8K answers by vLLM; compared with transformers, bf16",
             "unit": "items",
-            "n": count,
-            "judged otherwise": sum(one.right != other.right for one, other in differs),
-            "answered otherwise": sum(one.answer != other.answer for one, other in differs),
+            "n": total,
+            **_differences(served, computed),
         },
     ]
 
