@@ -21,18 +21,20 @@ from lift_core.benchmarks.report import Report
 from lift_core.benchmarks.secrets import Secret, forget, secret_recipe, secrets, teach
 from lift_core.evaluation.forgetting_tasks import ForgettingTask, Prompt, load_tasks
 from lift_core.evaluation.loading import load_base
-from lift_core.evaluation.measuring import CHOICES_PER_SHARD, choose, score_gold, write_answers
+from lift_core.evaluation.measuring import choose, score_gold, write_answers
 from lift_core.evaluation.served_answers import ServedAnswers
 from lift_core.evaluation.shared_prefix import SharedPrefixModel
 from lift_core.evaluation_records import ItemResult
 from lift_core.steps import Steps
 
-CHOICES = CHOICES_PER_SHARD
-"""As many as the guard asks at once: the more, the more of them share their examples."""
-GOLD = 64
-WRITTEN = 32
-SERVED = 16
+CHOICES = 256
+"""The guard asks twice as many at once: the more, the more of them share their examples."""
+GOLD = 32
+WRITTEN = 16
+SERVED = 8
 ADAPTERS = 4
+FP32_SHARE = 4
+"""In fp32 a quarter of the items: it takes longest, and what it shows is that nothing differs."""
 PLAIN_BATCH = 4
 """The harness keeps logits of every token of a batch: 16 rows of MMLU took over 10 GB beside the stack."""
 OTHER_BATCH = 2
@@ -58,15 +60,16 @@ def run(steps: Steps, data: Path, *, quick: bool = False, on_progress: Progress)
     recipe = secret_recipe()
     folder = base_model_folder(recipe, steps.settings)
     rows: list[dict[str, Any]] = []
-    # fp32 shows that nothing differs, and is what takes longest: a quick run leaves it out.
-    precisions = [("bf16", torch.bfloat16)] if quick else [("fp32", torch.float32), ("bf16", torch.bfloat16)]
-    for precision, dtype in precisions:
+    precisions = [("bf16", torch.bfloat16, share)]
+    if not quick:
+        precisions.insert(0, ("fp32", torch.float32, FP32_SHARE))
+    for precision, dtype, part in precisions:
         model, tokenizer = load_base(folder, dtype)
         ours, plain = SharedPrefixModel(model, tokenizer), _plain(model, tokenizer, PLAIN_BATCH)
         plans: list[tuple[str, ForgettingTask, Asking, int]] = [
-            ("MMLU, choices scored", mmlu, choose, CHOICES // share),
-            ("GSM8K, gold answers scored", gsm8k, score_gold, GOLD // share),
-            ("GSM8K, answers written", gsm8k, write_answers, WRITTEN // share),
+            ("MMLU, choices scored", mmlu, choose, CHOICES // part),
+            ("GSM8K, gold answers scored", gsm8k, score_gold, GOLD // part),
+            ("GSM8K, answers written", gsm8k, write_answers, WRITTEN // part),
         ]
         for number, (name, task, asking, count) in enumerate(plans):
             on_progress(f"{name}, {precision}", number, len(plans))
