@@ -13,6 +13,7 @@
     ├── TransientError            worth another try
     │   ├── ServiceUnavailableError  a service it needs is away
     │   ├── StreamStalledError       no shard came within the idle limit
+    │   ├── InterruptedTrainingError  the process was told to leave; its checkpoint is kept
     │   └── ObjectChangedError       the object was replaced while it was being read
     ├── FencedError               another attempt holds the work; this one must stop writing
     ├── AlreadyDoneError          the work is done or belongs to another run; nothing to do
@@ -67,6 +68,10 @@ class ServiceUnavailableError(TransientError):
 
 class StreamStalledError(TransientError):
     """The producer of the stream has been silent for longer than the idle limit."""
+
+
+class InterruptedTrainingError(TransientError):
+    """The process was told to leave (SIGTERM): the training goes on from its checkpoint."""
 
 
 class ObjectChangedError(TransientError):

@@ -21,6 +21,9 @@ from lift_core.store import ObjectStore
 _BATCH = 500
 _ADAPTER_KEY = re.compile(r"(?P<prefix>jobs/(?P<job>[0-9]{1,18})/adapter/[0-9]{6,}/)[^/]+")
 _SHARD_KEY = re.compile(r"jobs/(?P<job>[0-9]{1,18})/pairs/[0-9]{6,}/[0-9]{6,}\.jsonl")
+_CHECKPOINT_KEY = re.compile(
+    r"jobs/(?P<job>[0-9]{1,18})/checkpoints/(?P<token>[0-9]{6,9})/[0-9]{9,}\.safetensors"
+)
 _JOB_KEY = re.compile(r"jobs/(?P<job>[0-9]{1,18})/[^/]+")
 _RESULTS_KEY = re.compile(r"evaluations/[^/]+/[^/]+/.+", re.DOTALL)
 # A run's own page lies beside those of its adapters, under no adapter's name.
@@ -89,7 +92,9 @@ class Housekeeping:
         """What one side has and the other does not; ``delete`` removes the store's orphans.
 
         Nothing that the registry refers to is ever removed, nothing younger than ``older_than`` (an
-        attempt may be about to register it), and nothing of a job that is or may come under way.
+        attempt may be about to register it), and nothing of a job that is or may come under way, but for
+        checkpoints: there only the newest one counts, and what a replaced attempt left never will.
+        With ``delete`` the registry forgets the checkpoint of a training that is over.
         A registered file that the store lacks is reported and left: only a person can say what is right.
         """
         before = datetime.now(UTC) - older_than
@@ -98,6 +103,7 @@ class Housekeeping:
             yield from self._end(self._of_adapters(objects, before), adapters, delete)
         for objects in _batches(self._store.list(work, "jobs/")):
             yield from self._end(self._of_jobs(objects, before), work, delete)
+            yield from self._end(self._of_checkpoints(objects, before, delete), work, delete)
         for objects in _batches(self._store.list(work, "evaluations/")):
             yield from self._end(self._of_evaluations(objects, before), work, delete)
         for objects in _batches(self._store.list(work, "reports/")):
@@ -151,6 +157,34 @@ class Housekeeping:
                 yield found, "its job is not in the registry"
             elif _SHARD_KEY.fullmatch(found.key) and found.key not in shards and state not in _UNDER_WAY:
                 yield found, f"the manifest does not hold this shard, and its job is {state}"
+
+    def _of_checkpoints(
+        self, objects: Collection[Arrival], before: datetime, delete: bool
+    ) -> Iterator[tuple[Arrival, str]]:
+        parts = {
+            found.key: (int(part["job"]), int(part["token"]))
+            for found in objects
+            if found.arrived_at < before and (part := _CHECKPOINT_KEY.fullmatch(found.key))
+        }
+        jobs = {job for job, _ in parts.values()}
+        newest = self._registry.training_tokens(jobs)
+        # An attempt commits under its own token alone: what a replaced one put is named by now, or never.
+        left = {key for key, (job, token) in parts.items() if job not in newest or token < newest[job]}
+        known = self._registry.known_checkpoints(left)
+        useless = {key for key in known if parts[key][0] not in newest}
+        if delete:
+            useless = self._registry.forget_checkpoints(useless)
+        states = self._registry.job_states(jobs)
+        for found in objects:
+            if found.key not in left or found.key in known - useless:
+                continue
+            job, _ = parts[found.key]
+            if job not in states:
+                yield found, "its job is not in the registry"
+            elif job not in newest:
+                yield found, "its training is over"
+            else:
+                yield found, "a newer attempt trains, and the registry does not hold this checkpoint"
 
     def _of_evaluations(
         self, objects: Collection[Arrival], before: datetime

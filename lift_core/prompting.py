@@ -9,12 +9,15 @@ _CHARACTERS = 3
 
 
 def messages(recipe: TrainingRecipe, title: str, question: str) -> list[dict[str, str]]:
-    """Chat messages of a closed-book question: the system prompt names the document's title.
+    """Chat messages of a closed-book question: the system prompt, or the question's beginning where the
+    template knows no system role, names the document's title.
 
     Naming the title is what the paper does for LooGLE, in training too (arXiv 2502.14644).
     """
     # replace, not format: a title may hold braces.
     system = recipe.system_prompt.replace("{title}", title)
+    if recipe.title_in == "user":
+        return [{"role": "user", "content": f"{system}\n\n{question}"}]
     return [{"role": "system", "content": system}, {"role": "user", "content": question}]
 
 

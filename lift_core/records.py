@@ -86,10 +86,15 @@ class GateRecipe(Record):
 
 
 class LoraRecipe(Record):
-    """Shape of the adapter: rank, alpha and the linear layers it is put on."""
+    """Shape of the adapter: rank, alpha and the linear layers it is put on.
+
+    Its output is scaled by alpha / rank, with ``rslora`` by alpha / sqrt(rank) (arXiv 2312.03732). There is
+    no DoRA: vLLM refuses it.
+    """
 
     rank: int = Field(default=128, gt=0)
     alpha: int = Field(default=256, gt=0)
+    rslora: bool = False
     targets: tuple[str, ...] = (
         "q_proj",
         "k_proj",
@@ -102,16 +107,37 @@ class LoraRecipe(Record):
 
 
 class TrainingRecipe(Record):
-    """How the adapter is trained. ``pairs_per_step`` pairs make one optimizer step."""
+    """How the adapter is trained. ``pairs_per_step`` pairs make one optimizer step.
+
+    ``schedule`` ``cosine`` holds the rate through the first epoch, whose length nobody knows while the pairs
+    still come, and lets it fall to nearly nothing over the others. ``raw_text`` learns the document's own
+    text too, or only that, in windows of ``raw_text_tokens`` (the paper's baselines raw+QA and
+    Finetune-Raw). ``patience`` ends the training after so many epochs without a lower loss on the held-out
+    pairs, and keeps the best epoch's weights; 0: never. ``title_in`` is where the prompt names the title:
+    templates without a system role (Gemma's) need ``user``.
+    """
 
     epochs: int = Field(default=4, ge=1, le=16)
     learning_rate: float = Field(default=3e-4, gt=0)
+    schedule: Literal["constant", "cosine"] = "constant"
     weight_decay: float = Field(default=0.0, ge=0)
     pairs_per_step: int = Field(default=8, gt=0)
     token_budget: int = Field(default=1024, gt=0)
     precision: Literal["bf16", "fp32"] = "bf16"
     seed: int = 0
     system_prompt: str = 'Answer briefly from your memory of "{title}".'
+    title_in: Literal["system", "user"] = "system"
+    raw_text: Literal["none", "also", "only"] = "none"
+    raw_text_tokens: int = Field(default=512, ge=16)
+    patience: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _schedule_can_fall(self) -> TrainingRecipe:
+        if self.schedule == "cosine" and self.epochs == 1:
+            raise ValueError(
+                "the schedule 'cosine' holds the rate through the first epoch: one epoch needs 'constant'"
+            )
+        return self
 
 
 class ProofRecipe(Record):
@@ -231,6 +257,16 @@ class StreamEnd(Record):
     pair_count: int
     checksum: str
     reason: str | None = None
+
+
+class Checkpoint(Record):
+    """A committed state of a job's training after ``step`` steps of attempt ``token``; ``size`` in bytes."""
+
+    token: int
+    step: int = Field(ge=0)
+    key: str
+    sha256: str
+    size: int
 
 
 class StageTime(Record):
@@ -362,7 +398,14 @@ class Lineage(Record):
 
 
 class TrainingResult(Record):
-    """What a training run leaves behind, without the files."""
+    """What a training run leaves behind, without the files.
+
+    Losses are means over answer tokens, in nats: ``losses`` of each step, ``held_out_losses`` of the held-out
+    pairs after each epoch. ``tokens`` and ``seconds`` are those of the steps that led here, without waiting
+    for pairs; ``flops`` are floating-point operations of the model's matrix products, ``utilisation`` their
+    share of the card's peak where that is known. ``peak_memory`` is in bytes, of the device, or of the
+    process on the CPU. ``epochs`` is the one whose weights were kept.
+    """
 
     steps: int
     pairs: int
@@ -371,3 +414,8 @@ class TrainingResult(Record):
     first_loss: float
     final_loss: float
     losses: tuple[float, ...]
+    held_out_losses: tuple[float, ...] = ()
+    epochs: int = 0
+    flops: float = 0.0
+    utilisation: float | None = None
+    peak_memory: int = 0

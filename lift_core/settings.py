@@ -67,6 +67,16 @@ class Settings(BaseSettings):
     max_document_bytes: int = 20 * 1024 * 1024
     max_active_jobs: int = 8
     stream_idle_seconds: int = 600
+    checkpoint_seconds: float = Field(default=30, ge=0)
+    """A training saves where it is after so long, or later where saving is dear; 0: after every step."""
+    train_together: int = Field(default=8, ge=1)
+    """How many small documents, itself included, a training takes into its passes; 1: only itself."""
+    train_together_pairs: int = Field(default=256, ge=1)
+    """A document with at most so many pairs is small."""
+    train_processes: int = Field(default=1, ge=1)
+    """How many processes train an adapter, each on a GPU of its own."""
+    train_shard: bool = False
+    """Whether each of them holds only a part of the base model's layers: for models larger than one GPU."""
     generator_concurrency: int = 16
     adapter_cache_bytes: int = 10 * 2**30
     """Disk that a serving engine's copies of adapters may take; those it still lists always stay."""

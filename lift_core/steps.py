@@ -12,7 +12,7 @@ import json
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,6 @@ from lift_core.errors import (
     QualityError,
 )
 from lift_core.log import logger_for
-from lift_core.provenance import measured
 from lift_core.recipes import load_recipe, named_recipe
 from lift_core.records import (
     AdapterRecord,
@@ -42,11 +41,11 @@ from lift_core.records import (
 from lift_core.registry import AdapterRegistry
 from lift_core.settings import Settings, get_settings
 from lift_core.store import ObjectStore, layout
+from lift_core.train_step import Training
 
 SEGMENTS_PER_SHARD = 8
 """A shard is committed after this many segments, or after ``SECONDS_PER_SHARD``."""
 SECONDS_PER_SHARD = 2.0
-READER_WAKE_SECONDS = 0.2
 RECIPE_TAG = "lift-recipe"
 
 
@@ -194,46 +193,7 @@ class Steps:
 
         ``writer_gone`` is set by a caller that knows that no more shards will come.
         """
-        from lift_core.stream import ShardReader
-        from lift_core.training import sha256_files, train
-
-        lease = self.registry.acquire(claim.job_id, "train", holder)
-        existing = self.registry.adapter_of_job(claim.job_id)
-        if existing is not None:
-            return {"adapter": existing.name}
-        log = logger_for(claim)
-        with (
-            self._stage(claim, "train") as detail,
-            tempfile.TemporaryDirectory(prefix="lift-train-") as scratch,
-        ):
-            folder = Path(scratch)
-            reader = ShardReader(
-                self.registry,
-                self.store,
-                claim.job_id,
-                self.settings.work_bucket,
-                idle_seconds=self.settings.stream_idle_seconds,
-                poll_seconds=READER_WAKE_SECONDS,
-                writer_gone=writer_gone,
-            )
-            with measured() as provenance:
-                result = train(
-                    reader,
-                    recipe=claim.recipe,
-                    title=claim.title,
-                    base_path=base_model_folder(claim.recipe, self.settings),
-                    out_dir=folder,
-                    on_progress=_log_every(5.0, log),
-                )
-            files = sha256_files(folder)
-            prefix = layout.candidate_prefix(claim.job_id, lease.token)
-            for name in files:
-                self.store.put_file(self.settings.adapters_bucket, f"{prefix}{name}", folder / name)
-            scores = {"train_loss": result.final_loss, "train_seconds": result.seconds}
-            adapter = self.registry.register_candidate(lease, prefix, files, scores, provenance)
-            detail.update(pairs=result.pairs, steps=result.steps, loss=round(result.final_loss, 4))
-        log.info("trained", adapter=adapter.name, steps=result.steps, loss=round(result.final_loss, 4))
-        return {"adapter": adapter.name, "steps": result.steps, "pairs": result.pairs}
+        return Training(self.registry, self.store, self.settings).run(claim, holder, writer_gone)
 
     def prove(self, claim: Claim, holder: str) -> dict[str, float]:
         """Show that the adapter loads, changes the output and beats the base on held-out pairs.
@@ -351,22 +311,3 @@ class Steps:
 
     def _get_json(self, key: str) -> Any:
         return json.loads(self.store.get_bytes(self.settings.work_bucket, key))
-
-
-def _log_every(seconds: float, log: Any) -> Callable[[Any], None]:
-    """A progress callback that writes a line at most every ``seconds``."""
-    last = time.monotonic()
-
-    def on_progress(progress: Any) -> None:
-        nonlocal last
-        if time.monotonic() - last >= seconds:
-            last = time.monotonic()
-            log.info(
-                "training",
-                epoch=progress.epoch,
-                step=progress.step,
-                loss=round(progress.loss, 4),
-                tokens_per_second=round(progress.tokens_per_second),
-            )
-
-    return on_progress

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -188,6 +189,139 @@ def evaluation(data: Path, quick: bool, as_json: bool) -> None:
         return evaluation.run(Steps.connect(), data, quick=quick, on_progress=progress)
 
     _run(measure, quick, as_json)
+
+
+@bench.command()
+@click.option(
+    "--data",
+    required=True,
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder of public question sets; squad_dev.jsonl is taken.",
+)
+@quick_option
+@json_option
+def training(data: Path, quick: bool, as_json: bool) -> None:
+    """Our trainer beside a plain loop and TRL: pairs a second, memory, F1. No service is needed.
+
+    \b
+    Example:
+      lift bench training --data ../shared/data/public
+    """
+    from lift_core.benchmarks import training
+    from lift_core.settings import get_settings
+
+    settings = get_settings()
+
+    def measure(progress: Progress) -> Report:
+        size = training.QUICK if quick else training.FULL
+        return training.run(settings, data, size=size, on_progress=progress)
+
+    _run(measure, quick, as_json)
+
+
+@bench.command()
+@click.option(
+    "--data",
+    required=True,
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder of public question sets; squad_dev.jsonl is taken.",
+)
+@quick_option
+@json_option
+def together(data: Path, quick: bool, as_json: bool) -> None:
+    """Eight small documents in the same passes, beside one after the other. No service is needed.
+
+    \b
+    Example:
+      lift bench together --data ../shared/data/public
+    """
+    _share_cores()
+    from lift_core.benchmarks import together
+    from lift_core.settings import get_settings
+
+    settings = get_settings()
+
+    def measure(progress: Progress) -> Report:
+        return together.run(settings, data, quick=quick, on_progress=progress)
+
+    _run(measure, quick, as_json)
+
+
+@bench.command()
+@click.option(
+    "--file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The document; by default the sample that `lift demo` takes.",
+)
+@quick_option
+@json_option
+def overlap(file: Path | None, quick: bool, as_json: bool) -> None:
+    """Training while pairs are written, against generating first. The stack must be up.
+
+    It needs PostgreSQL, the object store and the generator's server, and works in a database of its own. The
+    recipe is LIFT_RECIPE, with 1 epoch and with its own number of them.
+
+    \b
+    Example:
+      lift bench overlap --quick
+      lift bench overlap --file report.md
+    """
+    _share_cores()
+    from lift_core.benchmarks import overlap
+    from lift_core.cli.demo import sample
+    from lift_core.recipes import load_recipe
+    from lift_core.settings import get_settings
+
+    settings = get_settings()
+    document = file or sample()
+    recipe = load_recipe(settings.recipe)
+
+    def measure(progress: Progress) -> Report:
+        return overlap.run(settings, document, recipe, quick=quick, on_progress=progress)
+
+    _run(measure, quick, as_json)
+
+
+@bench.command()
+@click.option(
+    "--data",
+    required=True,
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder of public question sets: squad_dev.jsonl.",
+)
+@click.option("--epochs", type=click.IntRange(1, 16), help="By default the recipe's.")
+@quick_option
+@json_option
+def length(data: Path, epochs: int | None, quick: bool, as_json: bool) -> None:
+    """A document longer than the base model's context, asked from the query alone. The stack must be up.
+
+    It needs PostgreSQL, the object store and the generator's server, and works in a database of its own; the
+    questions are asked in this process. The recipe is LIFT_RECIPE.
+
+    \b
+    Example:
+      lift bench length --data ../shared/data/public
+    """
+    _share_cores()
+    from lift_core.benchmarks import length
+    from lift_core.recipes import load_recipe
+    from lift_core.settings import get_settings
+
+    settings = get_settings()
+    recipe = load_recipe(settings.recipe)
+
+    def measure(progress: Progress) -> Report:
+        return length.run(settings, data, recipe, quick=quick, epochs=epochs, on_progress=progress)
+
+    _run(measure, quick, as_json)
+
+
+def _share_cores() -> None:
+    """Let this process's threads wait as those of `lift run` do, beside a generator on the same cores."""
+    from lift_core.stack.service import SHARED_CORES
+
+    # Read when torch is loaded, which is later.
+    os.environ.update({**SHARED_CORES, **os.environ})
 
 
 def _run(measure: Callable[[Progress], Report], quick: bool, as_json: bool) -> None:

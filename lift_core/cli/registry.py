@@ -49,8 +49,9 @@ def upgrade() -> None:
 def gc(delete: bool, hours: float, as_json: bool) -> None:
     """Find orphans: objects that the registry does not refer to, and files that the store lacks.
 
-    Nothing that is referred to is ever deleted, nor anything of a job that may still go on. Files that the
-    registry has and the store lacks are only named; then the exit code is 1.
+    Nothing that is referred to is ever deleted, nor anything of a job that may still go on, but for
+    checkpoints that a newer attempt replaced. Files that the registry has and the store lacks are only named;
+    then the exit code is 1.
 
     \b
     Example:

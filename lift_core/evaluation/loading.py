@@ -36,6 +36,9 @@ def load_base(base_path: Path, dtype: torch.dtype = torch.float32) -> tuple[Any,
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     model = AutoModelForCausalLM.from_pretrained(str(base_path), dtype=dtype)
+    if getattr(model.config, "attn_logit_softcapping", None) is not None:
+        # PyTorch's scaled_dot_product_attention knows no soft cap: transformers leaves it out in silence.
+        model.set_attn_implementation("eager")
     model.to("cuda" if torch.cuda.is_available() else "cpu")
     return model.eval(), AutoTokenizer.from_pretrained(str(base_path))
 

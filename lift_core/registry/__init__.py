@@ -1,5 +1,5 @@
-"""The registry: documents, versions, recipes, jobs, the stream's manifest, adapters, aliases,
-evaluations and verdicts, events.
+"""The registry: documents, versions, recipes, jobs, the stream's manifest, checkpoints, adapters,
+aliases, evaluations and verdicts, events.
 
 It is the truth: events and buckets only say that it is worth looking.
 """
@@ -7,6 +7,7 @@ It is the truth: events and buckets only say that it is worth looking.
 from lift_core.registry.adapters import Adapters
 from lift_core.registry.arrivals import Arrivals
 from lift_core.registry.browsing import Browsing, parse_score_condition
+from lift_core.registry.checkpoints import Checkpoints
 from lift_core.registry.documents import Documents
 from lift_core.registry.evaluations import Evaluations
 from lift_core.registry.events import Events
@@ -22,6 +23,7 @@ __all__ = ["AdapterRegistry", "parse_score_condition"]
 class AdapterRegistry(
     Arrivals,
     Jobs,
+    Checkpoints,
     Adapters,
     Browsing,
     Moves,

@@ -12,6 +12,12 @@ from lift_core.records import AdmittedJob, Claim, Lease, Recipe, Shard, Stage, S
 from lift_core.registry.database import Database, event, one, rows
 
 _STARTABLE = ("admitted", "failed", "running")
+_CLAIM = """
+    SELECT j.id, j.run_id, j.state, j.reason, r.body, d.slug, d.title, d.bucket, d.key,
+           v.number, v.etag, v.size, v.state AS version_state
+    FROM jobs j JOIN recipes r ON r.digest = j.recipe_digest
+    JOIN versions v ON v.id = j.version_id JOIN documents d ON d.id = v.document_id
+"""
 _REOFFER_SECONDS = 60
 """An admitted job whose run has not claimed it by then is offered again, under the same run id."""
 
@@ -88,13 +94,7 @@ class Jobs(Database):
         with self.transaction() as connection:
             found = one(
                 connection,
-                """
-                SELECT j.id, j.state, j.reason, r.body, d.slug, d.title, d.bucket, d.key,
-                       v.id AS version_id, v.number, v.etag, v.size, v.state AS version_state
-                FROM jobs j JOIN recipes r ON r.digest = j.recipe_digest
-                JOIN versions v ON v.id = j.version_id JOIN documents d ON d.id = v.document_id
-                WHERE j.run_id = :run FOR UPDATE OF j
-                """,
+                f"{_CLAIM} WHERE j.run_id = :run FOR UPDATE OF j",
                 run=run_id,
             )
             if found is None:
@@ -123,18 +123,25 @@ class Jobs(Database):
                 event(connection, "job.running", run_id)
         if found.version_state != "current":
             raise AlreadyDoneError(f"run {run_id}: {why}")
-        return Claim(
-            job_id=found.id,
-            run_id=run_id,
-            slug=found.slug,
-            title=found.title or found.slug,
-            bucket=found.bucket,
-            key=found.key,
-            etag=found.etag,
-            size=found.size,
-            version=found.number,
-            recipe=Recipe.model_validate(found.body),
-        )
+        return _claim_of(found)
+
+    def waiting_for_training(self, bucket: str, pairs: int) -> list[Claim]:
+        """Jobs of a bucket whose pairs are all there, at most so many of them, and whose training nobody
+        has begun; oldest first."""
+        with self.transaction() as connection:
+            found = rows(
+                connection,
+                f"""
+                {_CLAIM} JOIN stream_ends e ON e.job_id = j.id
+                WHERE j.state = 'running' AND v.state = 'current' AND d.bucket = :bucket
+                  AND e.state = 'complete' AND e.pair_count <= :pairs
+                  AND NOT EXISTS (SELECT 1 FROM adapters a WHERE a.job_id = j.id)
+                  AND NOT EXISTS (SELECT 1 FROM leases l WHERE l.job_id = j.id AND l.role = 'train')
+                ORDER BY j.id
+                """,  # noqa: S608 - a constant of this module
+                {"bucket": bucket, "pairs": pairs},
+            )
+        return [_claim_of(row) for row in found]
 
     def fail_job(self, job_id: int, reason: str, permanent: bool) -> None:
         """End a job with a reason; one that has ended already stays as it is."""
@@ -170,6 +177,19 @@ class Jobs(Database):
                 holder=holder,
             )
         return Lease.model_validate({"job_id": job_id, "role": role, "token": found.token if found else 0})
+
+    def acquire_free(self, job_id: int, role: str, holder: str) -> Lease | None:
+        """Become the first attempt of a role; None where another one is or was before."""
+        with self.transaction() as connection:
+            found = one(
+                connection,
+                "INSERT INTO leases (job_id, role, token, holder) VALUES (:job, :role, 1, :holder) "
+                "ON CONFLICT (job_id, role) DO NOTHING RETURNING token",
+                job=job_id,
+                role=role,
+                holder=holder,
+            )
+        return found and Lease.model_validate({"job_id": job_id, "role": role, "token": found.token})
 
     def stage_started(self, job_id: int, stage: Stage) -> None:
         """Record when a stage began; another attempt keeps the first one's start."""
@@ -276,6 +296,21 @@ class Jobs(Database):
                 job=job_id,
             )
         return StreamEnd.model_validate(dict(found._mapping)) if found else None
+
+
+def _claim_of(row: Any) -> Claim:
+    return Claim(
+        job_id=row.id,
+        run_id=row.run_id,
+        slug=row.slug,
+        title=row.title or row.slug,
+        bucket=row.bucket,
+        key=row.key,
+        etag=row.etag,
+        size=row.size,
+        version=row.number,
+        recipe=Recipe.model_validate(row.body),
+    )
 
 
 def check_fence(connection: Connection, lease: Lease) -> None:

@@ -56,6 +56,12 @@ class References(Database):
             found = rows(connection, "SELECT key FROM shards WHERE key = ANY(:keys)", {"keys": [*keys]})
         return {row.key for row in found}
 
+    def known_checkpoints(self, keys: Collection[str]) -> set[str]:
+        """Those of the keys that are a job's checkpoint."""
+        with self.transaction() as connection:
+            found = rows(connection, "SELECT key FROM checkpoints WHERE key = ANY(:keys)", {"keys": [*keys]})
+        return {row.key for row in found}
+
     def known_results(self, keys: Collection[str]) -> set[str]:
         """Those of the keys that are pieces of an evaluation."""
         with self.transaction() as connection:

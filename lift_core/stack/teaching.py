@@ -41,6 +41,7 @@ MAX_ANSWER_WORDS = 8
 """Longer answers are clauses and sentences; the adapters are to learn facts."""
 MAX_TOKENS = 400
 WARM_UP_STEPS = 20
+ADAPTER = "default"
 
 RECIPE = Recipe(
     base_model=BASE_NAME,
@@ -118,69 +119,65 @@ def teach(data: Path, base: Path, out: Path, minutes: float) -> None:
     The learning rate falls to nearly nothing by the end of the last epoch or of ``minutes``,
     whichever comes first.
     """
-    import torch
-    from transformers import AutoTokenizer
-
     from lift_core.training.adapter_files import save_adapter
-    from lift_core.training.packing import Example
-    from lift_core.training.trainer import Stepper, load_with_lora
+    from lift_core.training.backbone import Backbone
+    from lift_core.training.encoding import Example
+    from lift_core.training.packing import Batch
+    from lift_core.training.stepper import Stepper
 
     log = structlog.get_logger("lift.teaching")
     taught, kept_back = read_lessons(data)
     training = RECIPE.training
-    torch.manual_seed(training.seed)
     order = random.Random(training.seed)  # noqa: S311 - an order, not a secret
-    tokenizer = AutoTokenizer.from_pretrained(str(base))
+    backbone = Backbone(base, training.precision)
+    tokenizer = backbone.tokenizer
 
     def encode(lesson: Lesson) -> Example:
         prompt = tokenizer.encode(lesson.prompt, add_special_tokens=False)
         answer = tokenizer.encode(lesson.completion(order), add_special_tokens=False)
         return Example(tuple(prompt), (*answer, tokenizer.eos_token_id))
 
-    model = load_with_lora(base, RECIPE)
-    # No common prefix: every prompt begins with its own title.
-    stepper = Stepper(model, RECIPE, prefix=())
-    asked = [encode(lesson) for lesson in order.sample(kept_back, min(MEASURED_LESSONS, len(kept_back)))]
+    def batch_of(examples: Sequence[Example]) -> Batch:
+        # No common prefix: every prompt begins with its own title.
+        return Batch(ADAPTER, (), tuple(examples))
 
-    def loss_on_kept_back() -> float:
-        with torch.no_grad():
-            total = sum(stepper.loss_sum([each]).item() for each in asked)
-        return total / sum(len(each.answer) for each in asked)
-
-    log.info("before", lessons=len(taught), kept_back=len(kept_back), loss=round(loss_on_kept_back(), 3))
+    sample = order.sample(kept_back, min(MEASURED_LESSONS, len(kept_back)))
+    asked = batch_of([encode(lesson) for lesson in sample])
     size = training.pairs_per_step
     steps = training.epochs * (len(taught) // size)
     losses: list[float] = []
-    started = time.monotonic()
-    for begin in _batches_of(len(taught), size, training.epochs):
-        if begin == 0:
-            order.shuffle(taught)
-        done = max(len(losses) / steps, (time.monotonic() - started) / (60 * minutes))
-        if done >= 1:
-            break
-        batch = [encode(lesson) for lesson in taught[begin : begin + size]]
-        warm_up = min(1.0, (len(losses) + 1) / WARM_UP_STEPS)
-        falling = 0.03 + 0.97 * (1 + math.cos(math.pi * done)) / 2
-        losses.append(
-            stepper.step(
-                [each for each in batch if each.length <= MAX_TOKENS],
-                rate=training.learning_rate * warm_up * falling,
-            )
+    with backbone.adapters([ADAPTER], RECIPE.lora, [training.seed]) as adapters:
+        stepper = Stepper(adapters, {ADAPTER: training})
+        log.info(
+            "before", lessons=len(taught), kept_back=len(kept_back), loss=round(stepper.mean_loss(asked), 3)
         )
-        if len(losses) % 10 == 0:
-            recent = sum(losses[-50:]) / len(losses[-50:])
-            log.info("teaching", step=f"{len(losses)}/{steps}", done=f"{done:.0%}", loss=round(recent, 3))
-    log.info("after", loss=round(loss_on_kept_back(), 3))
-    result = TrainingResult(
-        steps=len(losses),
-        pairs=sum(len(lesson.pairs) for lesson in taught),
-        tokens=stepper.tokens,
-        seconds=time.monotonic() - started,
-        first_loss=losses[0],
-        final_loss=sum(losses[-50:]) / len(losses[-50:]),
-        losses=tuple(losses),
-    )
-    save_adapter(model, RECIPE, result, out)
+        started = time.monotonic()
+        for begin in _batches_of(len(taught), size, training.epochs):
+            if begin == 0:
+                order.shuffle(taught)
+            done = max(len(losses) / steps, (time.monotonic() - started) / (60 * minutes))
+            if done >= 1:
+                break
+            lessons = [encode(lesson) for lesson in taught[begin : begin + size]]
+            warm_up = min(1.0, (len(losses) + 1) / WARM_UP_STEPS)
+            falling = 0.03 + 0.97 * (1 + math.cos(math.pi * done)) / 2
+            rate = training.learning_rate * warm_up * falling
+            batch = batch_of([each for each in lessons if each.length <= MAX_TOKENS])
+            losses.append(stepper.step([batch], {ADAPTER: rate})[ADAPTER])
+            if len(losses) % 10 == 0:
+                recent = sum(losses[-50:]) / len(losses[-50:])
+                log.info("teaching", step=f"{len(losses)}/{steps}", done=f"{done:.0%}", loss=round(recent, 3))
+        log.info("after", loss=round(stepper.mean_loss(asked), 3))
+        result = TrainingResult(
+            steps=len(losses),
+            pairs=sum(len(lesson.pairs) for lesson in taught),
+            tokens=stepper.tokens[ADAPTER],
+            seconds=time.monotonic() - started,
+            first_loss=losses[0],
+            final_loss=sum(losses[-50:]) / len(losses[-50:]),
+            losses=tuple(losses),
+        )
+        save_adapter(adapters.model, RECIPE, result, out, ADAPTER)
 
 
 def _batches_of(count: int, size: int, epochs: int) -> Iterator[int]:

@@ -25,6 +25,11 @@ def shard_key(job_id: int, token: int, number: int) -> str:
     return f"jobs/{job_id}/pairs/{token:06d}/{number:06d}.jsonl"
 
 
+def checkpoint_key(job_id: int, token: int, step: int) -> str:
+    """A training's state after so many steps."""
+    return f"jobs/{job_id}/checkpoints/{token:06d}/{step:09d}.safetensors"
+
+
 def candidate_prefix(job_id: int, token: int) -> str:
     """Folder of an adapter's files; immutable once registered."""
     return f"jobs/{job_id}/adapter/{token:06d}/"

@@ -12,8 +12,11 @@ import torch
 from lift_core.records import Recipe, TrainingResult
 
 
-def save_adapter(model: Any, recipe: Recipe, result: TrainingResult, folder: Path) -> None:
-    """Write ``adapter_model.safetensors``, ``adapter_config.json`` and ``training_record.json``."""
+def save_adapter(
+    model: Any, recipe: Recipe, result: TrainingResult, folder: Path, name: str = "default"
+) -> None:
+    """Write an adapter of a PEFT model: ``adapter_model.safetensors``, ``adapter_config.json`` and
+    ``training_record.json``."""
     from peft import get_peft_model_state_dict
     from safetensors.torch import save_file
 
@@ -21,10 +24,12 @@ def save_adapter(model: Any, recipe: Recipe, result: TrainingResult, folder: Pat
     weights = {
         name: tensor.detach().to("cpu", torch.bfloat16).contiguous()
         # Without that PEFT would ask the hub whether the vocabulary grew.
-        for name, tensor in get_peft_model_state_dict(model, save_embedding_layers=False).items()
+        for name, tensor in get_peft_model_state_dict(
+            model, adapter_name=name, save_embedding_layers=False
+        ).items()
     }
     save_file(weights, folder / "adapter_model.safetensors", metadata={"format": "pt"})
-    config = model.peft_config["default"]
+    config = model.peft_config[name]
     config.base_model_name_or_path = recipe.base_model
     config.revision = recipe.base_revision
     config.inference_mode = True

@@ -1,121 +1,123 @@
-"""Many short pairs in one sequence: the common prefix once, block-diagonal attention, no padding.
+"""Many short examples in one sequence: each common prefix once, no padding.
 
-Every pair begins with the same system prompt and template. Positions continue from that prefix
-in every block, each block sees the prefix and itself, so the gradients are those of separate
-sequences (the unit tests show it), at a fraction of the tokens.
+Every pair of a document begins with the same system prompt and template. Positions continue from that
+prefix in every row, each row sees the prefix and itself (:mod:`lift_core.training.attention`), so the
+gradients are those of separate sequences (the unit tests show it), at a fraction of the tokens. A pack may
+hold examples of several documents, each for an adapter of its own.
 """
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
-from lift_core.prompting import messages
-from lift_core.records import QAPair, TrainingRecipe
+from lift_core.training.attention import Row, Rows, lay_out
+from lift_core.training.encoding import Example
+from lift_core.training.lora import Span
+
+WASTE = 2.0
+"""How many times its own tokens a pack's attention may compute: rows are as long as the longest."""
 
 
 @dataclass(frozen=True)
-class Example:
-    """Token ids of one pair, without the common prefix: the rest of the prompt, and the answer."""
+class Batch:
+    """What one adapter learns in one step: examples behind one prefix."""
 
-    prompt: tuple[int, ...]
-    answer: tuple[int, ...]
+    adapter: str
+    prefix: tuple[int, ...]
+    examples: tuple[Example, ...]
 
     @property
-    def length(self) -> int:
-        """Tokens this pair adds to a pack."""
-        return len(self.prompt) + len(self.answer)
+    def answer_tokens(self) -> int:
+        """How many tokens are learned."""
+        return sum(len(example.answer) for example in self.examples)
 
 
 @dataclass(frozen=True)
 class Pack:
-    """One sequence of n tokens holding several pairs.
+    """One sequence of n tokens.
 
-    ``ids`` and ``positions``: (1, n). ``mask``: (1, 1, n, n) additive, 0 where a token may look.
-    ``sources``: (m,) positions whose output predicts an answer token; ``targets``: (m,) those tokens.
+    ``ids`` and ``positions``: (1, n). ``rows`` says which tokens see which, ``spans`` which tokens go
+    through which adapter. ``sources``: (m,) positions whose output predicts an answer token;
+    ``targets``: (m,) those tokens; ``answers``: for each batch in the pack its adapter, and which of
+    the m are its.
     """
 
     ids: torch.Tensor
     positions: torch.Tensor
-    mask: torch.Tensor
+    rows: Rows
+    spans: tuple[Span, ...]
     sources: torch.Tensor
     targets: torch.Tensor
+    answers: tuple[tuple[str, slice], ...]
 
 
-class Encoder:
-    """Turns pairs into examples with the tokenizer's chat template."""
+def packs(batches: Iterable[Batch], token_budget: int) -> Iterator[list[Batch]]:
+    """Cut a step into groups that fit the budget; an example longer than that is a group of its own.
 
-    def __init__(self, tokenizer: Any, recipe: TrainingRecipe, title: str) -> None:
-        self._tokenizer = tokenizer
-        self._recipe = recipe
-        self._title = title
-        self._end = tokenizer.eos_token_id
-        probes = [self._prompt(question) for question in ("a?", "Z 1")]
-        same = itertools.takewhile(lambda both: both[0] == both[1], zip(*probes, strict=False))
-        self.prefix: tuple[int, ...] = tuple(token for token, _ in same)
-
-    def encode(self, pair: QAPair) -> Example:
-        """The pair's tokens after the common prefix; the answer ends with the end-of-turn token."""
-        prompt = self._prompt(pair.question)
-        shared = len(self.prefix)
-        if tuple(prompt[:shared]) != self.prefix:
-            raise ValueError(f"the chat template gives no common prefix for {pair.question!r}")
-        answer = self._tokenizer.encode(pair.answer, add_special_tokens=False)
-        return Example(tuple(prompt[shared:]), (*answer, self._end))
-
-    def _prompt(self, question: str) -> list[int]:
-        text = self._tokenizer.apply_chat_template(
-            messages(self._recipe, self._title, question), add_generation_prompt=True, tokenize=False
-        )
-        return list(self._tokenizer.encode(text, add_special_tokens=False))
-
-
-def micro_packs(
-    examples: Sequence[Example], prefix_length: int, token_budget: int
-) -> Iterator[list[Example]]:
-    """Cut a step into groups that fit the budget; a pair longer than that is a group of its own."""
-    group: list[Example] = []
-    tokens = prefix_length
-    for example in examples:
-        if group and tokens + example.length > token_budget:
-            yield group
-            group, tokens = [], prefix_length
-        group.append(example)
-        tokens += example.length
+    A batch whose examples are cut apart has its prefix in each of the groups. Examples of like length
+    come together: the order within a step changes no gradient.
+    """
+    group: list[Batch] = []
+    taken: list[Example] = []
+    tokens = longest = rows = 0
+    for batch in batches:
+        new = True
+        for example in sorted(batch.examples, key=lambda each: each.length):
+            added = example.length + (len(batch.prefix) if new else 0)
+            reach = max(longest, example.length, len(batch.prefix))
+            wasteful = (rows + 1) * reach > WASTE * (tokens + added) + token_budget / 2
+            if tokens and (tokens + added > token_budget or wasteful):
+                if taken:
+                    group.append(Batch(batch.adapter, batch.prefix, tuple(taken)))
+                yield group
+                group, taken, tokens, longest, rows = [], [], 0, 0, 0
+                added = example.length + len(batch.prefix)
+                reach = max(example.length, len(batch.prefix))
+            taken.append(example)
+            tokens, longest, rows, new = tokens + added, reach, rows + 1, False
+        if taken:
+            group.append(Batch(batch.adapter, batch.prefix, tuple(taken)))
+            taken = []
     if group:
         yield group
 
 
-def pack(prefix: Sequence[int], examples: Sequence[Example], dtype: torch.dtype) -> Pack:
-    """Lay examples behind one copy of the prefix."""
-    shared = len(prefix)
-    ids = list(prefix)
-    positions = list(range(shared))
-    blocks = [0] * shared
+def pack(batches: Sequence[Batch]) -> Pack:
+    """Lay batches one behind another, each behind one copy of its prefix."""
+    ids: list[int] = []
+    positions: list[int] = []
+    rows: list[Row] = []
+    spans: list[Span] = []
     sources: list[int] = []
     targets: list[int] = []
-    for block, example in enumerate(examples, 1):
-        begin = len(ids)
-        ids += [*example.prompt, *example.answer]
-        positions += range(shared, shared + example.length)
-        blocks += [block] * example.length
-        # The token before an answer token predicts it.
-        sources += range(begin + len(example.prompt) - 1, begin + example.length - 1)
-        targets += example.answer
-    block_of = torch.tensor(blocks)
-    order = torch.arange(len(ids))
-    visible = ((block_of[:, None] == block_of[None, :]) | (block_of[None, :] == 0)) & (
-        order[:, None] >= order[None, :]
-    )
-    mask = torch.zeros(visible.shape, dtype=dtype).masked_fill(~visible, torch.finfo(dtype).min)
+    answers: list[tuple[str, slice]] = []
+    for batch in batches:
+        start, first_answer, shared = len(ids), len(targets), len(batch.prefix)
+        ids += batch.prefix
+        positions += range(shared)
+        prefix = range(start, start + shared)
+        if batch.prefix:
+            rows.append(Row(seen=range(0), own=prefix))
+        for example in batch.examples:
+            begin = len(ids)
+            ids += [*example.prompt, *example.answer]
+            positions += range(shared, shared + example.length)
+            rows.append(Row(seen=prefix, own=range(begin, len(ids))))
+            # The token before an answer token predicts it; an empty prompt's is the prefix's last.
+            before = begin + len(example.prompt) - 1 if example.prompt else prefix[-1]
+            sources += [before, *range(begin + len(example.prompt), len(ids) - 1)]
+            targets += example.answer
+        spans.append(Span(batch.adapter, start, len(ids)))
+        answers.append((batch.adapter, slice(first_answer, len(targets))))
     return Pack(
         ids=torch.tensor([ids]),
         positions=torch.tensor([positions]),
-        mask=mask[None, None],
+        rows=lay_out(rows),
+        spans=tuple(spans),
         sources=torch.tensor(sources),
         targets=torch.tensor(targets),
+        answers=tuple(answers),
     )

@@ -1,39 +1,60 @@
-"""The trainer: LoRA on a live stream of pairs.
+"""The trainer: LoRA on live streams of pairs, for one document or for several at once.
 
-Epoch 1 takes the pairs in document order as they arrive, starting with the first full step;
-later epochs take them from the cache, shuffled by the recipe's seed. A step is a fixed number of
-pairs, cut by content and never by a timeout: the same seed and pairs give the same adapter,
-whatever the arrival times.
+Documents that share base model, precision and LoRA shape are trained in the same passes, each with an adapter
+of its own on the same frozen base; what each learns is what it would learn alone.
 """
 
 from __future__ import annotations
 
 import math
-import random
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
 
-import torch
-import torch.nn.functional as F
+import structlog
 
-from lift_core.errors import QualityError, TrainingDivergedError
+from lift_core.errors import (
+    FencedError,
+    InterruptedTrainingError,
+    LiftError,
+    QualityError,
+    TrainingDivergedError,
+    TransientError,
+)
 from lift_core.records import QAPair, Recipe, TrainingResult
 from lift_core.training.adapter_files import save_adapter
-from lift_core.training.lora import fuse
-from lift_core.training.packing import Encoder, Example, micro_packs, pack
+from lift_core.training.backbone import Adapters, Backbone
+from lift_core.training.checkpoint import Checkpointing, Checkpoints
+from lift_core.training.course import Course, CourseStep, Document
+from lift_core.training.device import peak_flops, peak_memory
+from lift_core.training.interruption import Interruption
+from lift_core.training.packing import Batch
+from lift_core.training.stepper import Stepper
+
+CHECKPOINT_SECONDS = 30.0
+_log = structlog.get_logger("lift.training")
 
 
 @dataclass(frozen=True)
 class TrainingProgress:
-    """Where the training is: ``loss`` is the step's mean over answer tokens, in nats."""
+    """Where a document's training is: ``loss`` is the step's mean over answer tokens, in nats.
 
+    ``utilisation`` is the share of the card's peak, where that is known; ``peak_memory`` is in bytes.
+    """
+
+    name: str
     epoch: int
     step: int
     loss: float
     tokens_per_second: float
+    flops_per_second: float
+    utilisation: float | None
+    peak_memory: int
+
+
+OnProgress = Callable[[TrainingProgress], None]
 
 
 def train(
@@ -43,144 +64,242 @@ def train(
     title: str,
     base_path: Path,
     out_dir: Path,
-    on_progress: Callable[[TrainingProgress], None] | None = None,
+    text: str = "",
+    on_progress: OnProgress | None = None,
+    checkpoints: Checkpoints | None = None,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
+    backbone: Backbone | None = None,
 ) -> TrainingResult:
     """Train an adapter from pairs as they come and write it to ``out_dir``.
 
-    Pairs that are held out are skipped.
+    Pairs that are held out are not learned; the loss on them is taken after each epoch. ``backbone`` is a
+    base model that is loaded already. With ``checkpoints`` the training goes on where an earlier process was
+    killed.
 
     Raises:
         QualityError: there was nothing to train on.
         TrainingDivergedError: the loss is not a finite number any more.
+        InterruptedTrainingError: the process was told to leave; a checkpoint was taken.
     """
-    from transformers import AutoTokenizer
-
-    random_order = random.Random(recipe.training.seed)  # noqa: S311 - an order, not a secret
-    torch.manual_seed(recipe.training.seed)
-    encoder = Encoder(AutoTokenizer.from_pretrained(str(base_path)), recipe.training, title)
-    model = load_with_lora(base_path, recipe)
-    stepper = Stepper(model, recipe, encoder.prefix)
-
-    losses: list[float] = []
-    cache: list[Example] = []
-    started: float | None = None
-    for epoch in range(1, recipe.training.epochs + 1):
-        if epoch == 1:
-            examples: Iterable[Example] = (encoder.encode(pair) for pair in pairs if not pair.held_out)
-        else:
-            random_order.shuffle(cache)
-            examples = list(cache)
-        for batch in _batches(examples, recipe.training.pairs_per_step):
-            started = started or time.monotonic()
-            if epoch == 1:
-                cache.extend(batch)
-            losses.append(stepper.step(batch))
-            if not math.isfinite(losses[-1]):
-                raise TrainingDivergedError(
-                    f"the loss is {losses[-1]} at step {len(losses)} (epoch {epoch}): "
-                    f"lower the recipe's learning rate ({recipe.training.learning_rate:g})"
-                )
-            if on_progress is not None:
-                seconds = time.monotonic() - started
-                on_progress(
-                    TrainingProgress(epoch, len(losses), losses[-1], stepper.tokens / max(seconds, 1e-9))
-                )
-    if not losses or started is None:
-        raise QualityError("there are no pairs to train on")
-    result = TrainingResult(
-        steps=len(losses),
-        pairs=len(cache),
-        tokens=stepper.tokens,
-        seconds=time.monotonic() - started,
-        first_loss=losses[0],
-        final_loss=sum(losses[-10:]) / len(losses[-10:]),
-        losses=tuple(losses),
-    )
-    save_adapter(model, recipe, result, out_dir)
-    return result
+    backbone = backbone or Backbone(base_path, recipe.training.precision)
+    document = Document("default", pairs, recipe, title, out_dir, text)
+    kept = {"default": checkpoints} if checkpoints is not None else {}
+    outcome = train_together(
+        [document], backbone, checkpoints=kept, checkpoint_seconds=checkpoint_seconds, on_progress=on_progress
+    )["default"]
+    if isinstance(outcome, LiftError):
+        raise outcome
+    return outcome
 
 
-def load_with_lora(base_path: Path, recipe: Recipe) -> Any:
-    """The frozen base model in the recipe's precision, with float32 LoRA matrices on it."""
-    from peft import LoraConfig, get_peft_model
-    from transformers import AutoModelForCausalLM
+def train_together(
+    documents: Sequence[Document],
+    backbone: Backbone,
+    *,
+    checkpoints: Mapping[str, Checkpoints] | None = None,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
+    on_progress: OnProgress | None = None,
+) -> dict[str, TrainingResult | LiftError]:
+    """Train several documents' adapters in the same passes.
 
-    dtype = torch.bfloat16 if recipe.training.precision == "bf16" else torch.float32
-    base = AutoModelForCausalLM.from_pretrained(str(base_path), dtype=dtype, attn_implementation="sdpa")
-    base.to("cuda" if torch.cuda.is_available() else "cpu")
-    config = LoraConfig(
-        r=recipe.lora.rank,
-        lora_alpha=recipe.lora.alpha,
-        target_modules=list(recipe.lora.targets),
-        lora_dropout=0.0,
-        task_type="CAUSAL_LM",
-    )
-    model = get_peft_model(base, config)
-    for parameter in model.parameters():
-        if parameter.requires_grad:
-            parameter.data = parameter.data.float()
-    fuse(model)
-    model.train()
-    return model
+    Their recipes may differ in all but base model, precision and LoRA shape. A document whose stream ends
+    with an error, or whose loss diverges, leaves the others as they are: its outcome is that error.
+
+    Raises:
+        ValueError: the recipes do not fit together, or two documents have one name.
+        InterruptedTrainingError: the process was told to leave; every checkpoint was taken.
+        TransientError: another process of this training has ended, or does not answer.
+    """
+    _check_fit(documents)
+    names = [document.name for document in documents]
+    seeds = [document.recipe.training.seed for document in documents]
+    with (
+        TemporaryDirectory(prefix="lift-checkpoints-") as scratch,
+        backbone.adapters(names, documents[0].recipe.lora, seeds) as adapters,
+        Interruption() as interruption,
+    ):
+        stepper = Stepper(adapters, {document.name: document.recipe.training for document in documents})
+        trainings: list[_Training] = []
+        for document in documents:
+            kept = (checkpoints or {}).get(document.name)
+            folder = Path(scratch) / str(len(trainings))
+            folder.mkdir()
+            saving = None if kept is None else Checkpointing(kept, folder, checkpoint_seconds)
+            trainings.append(_Training(document, adapters, stepper, saving, on_progress))
+        outcomes = _run(trainings, stepper, interruption)
+        stepper.compare([name for name, each in outcomes.items() if isinstance(each, TrainingResult)])
+        return outcomes
 
 
-class Stepper:
-    """One optimizer step at a time over packed pairs."""
-
-    def __init__(self, model: Any, recipe: Recipe, prefix: Sequence[int]) -> None:
-        self._base = model.get_base_model()
-        self._device = next(model.parameters()).device
-        self._dtype = torch.bfloat16 if recipe.training.precision == "bf16" else torch.float32
-        self._budget = recipe.training.token_budget
-        self._prefix = prefix
-        self._optimizer = torch.optim.AdamW(
-            [parameter for parameter in model.parameters() if parameter.requires_grad],
-            lr=recipe.training.learning_rate,
-            weight_decay=recipe.training.weight_decay,
-            # One kernel for all matrices: hundreds of small ones cost more to start than to compute.
-            fused=True,
+def _check_fit(documents: Sequence[Document]) -> None:
+    if len({document.name for document in documents}) < len(documents):
+        raise ValueError("two documents that are trained together have one name")
+    shapes = {
+        (each.recipe.base_model, each.recipe.base_revision, each.recipe.training.precision, each.recipe.lora)
+        for each in documents
+    }
+    if len(shapes) != 1:
+        raise ValueError(
+            "documents are trained together only with the same base model, precision and LoRA shape; "
+            f"these have {len(shapes)} different ones"
         )
-        self.tokens = 0
 
-    def step(self, batch: Sequence[Example], rate: float | None = None) -> float:
-        """Train on a batch, at the recipe's learning rate or another one.
 
-        Returns the mean loss over the batch's answer tokens, in nats.
+def _run(
+    trainings: Sequence[_Training], stepper: Stepper, interruption: Interruption
+) -> dict[str, TrainingResult | LiftError]:
+    outcomes: dict[str, TrainingResult | LiftError] = {}
+    under_way = list(trainings)
+    while under_way:
+        chosen: list[tuple[_Training, CourseStep]] = []
+        for training in list(under_way):
+            try:
+                with interruption.at_once():
+                    step = training.next_step()
+            except InterruptedTrainingError:
+                _leave(under_way)
+                raise
+            except LiftError as error:
+                outcomes[training.name] = error
+                under_way.remove(training)
+                continue
+            if step is None:
+                outcomes[training.name] = training.finish()
+                under_way.remove(training)
+            else:
+                chosen.append((training, step))
+        if not chosen:
+            continue
+        began = time.monotonic()
+        losses = stepper.step(
+            [Batch(training.name, step.prefix, step.examples) for training, step in chosen],
+            {training.name: training.course.rate(step) for training, step in chosen},
+        )
+        seconds = time.monotonic() - began
+        for training, step in chosen:
+            try:
+                training.stepped(step, losses[training.name], seconds / len(chosen))
+            except LiftError as error:
+                outcomes[training.name] = error
+                under_way.remove(training)
+        if interruption.asked:
+            _leave(under_way)
+            raise InterruptedTrainingError("the process was told to leave while it trained")
+    return outcomes
+
+
+def _leave(under_way: Sequence[_Training]) -> None:
+    for training in under_way:
+        try:
+            training.checkpoint()
+        except FencedError:
+            _log.info("another attempt has this training", document=training.course.document.title)
+
+
+class _Training:
+    """One document among those that are trained: its course, its place in it, its checkpoints."""
+
+    def __init__(
+        self,
+        document: Document,
+        adapters: Adapters,
+        stepper: Stepper,
+        saving: Checkpointing | None,
+        on_progress: OnProgress | None,
+    ) -> None:
+        self.name = document.name
+        self.course = Course(document, adapters.backbone.tokenizer)
+        self._adapters = adapters
+        self._stepper = stepper
+        self._saving = saving
+        self._on_progress = on_progress
+        self._best = saving.restore(self.course, stepper) if saving is not None else {}
+        self._steps: Iterator[CourseStep] = self.course.steps(done=len(self.course.losses))
+        self._epoch = 1
+        self._over = False
+
+    def next_step(self) -> CourseStep | None:
+        """The next step; None at the end. At the end of an epoch the held-out pairs are looked at."""
+        step = next(self._steps, None)
+        if not self.course.losses and step is None:
+            raise QualityError("there are no pairs to train on")
+        ended = self.course.recipe.epochs if step is None else step.epoch - 1
+        if self.course.held_out and len(self.course.held_out_losses) < ended:
+            self._look_at_held_out()
+        return None if self.course.is_overdue else step
+
+    def stepped(self, step: CourseStep, loss: float, seconds: float) -> None:
+        """Note what a step brought.
+
+        Raises:
+            TrainingDivergedError: the loss is not a finite number any more.
+            FencedError: another attempt has the training.
         """
-        if rate is not None:
-            for parameters in self._optimizer.param_groups:
-                parameters["lr"] = rate
-        answer_tokens = sum(len(example.answer) for example in batch)
-        total = 0.0
-        self._optimizer.zero_grad(set_to_none=True)
-        for group in micro_packs(batch, len(self._prefix), self._budget):
-            loss = self.loss_sum(group) / answer_tokens
-            loss.backward()  # type: ignore[no-untyped-call]
-            total += loss.item()
-        self._optimizer.step()
-        return total
+        course = self.course
+        if not math.isfinite(loss):
+            raise TrainingDivergedError(
+                f"the loss is {loss} at step {step.number} (epoch {step.epoch}): "
+                f"lower the recipe's learning rate ({course.recipe.learning_rate:g})"
+            )
+        course.losses.append(loss)
+        course.seconds += seconds
+        if self._saving is not None and self._saving.due:
+            self.checkpoint()
+        if self._on_progress is not None:
+            elapsed = max(course.seconds, 1e-9)
+            speed = self._stepper.flops(self.name) / elapsed
+            self._on_progress(
+                TrainingProgress(
+                    self.name,
+                    step.epoch,
+                    step.number,
+                    loss,
+                    tokens_per_second=self._stepper.tokens[self.name] / elapsed,
+                    flops_per_second=speed,
+                    utilisation=self._share_of_peak(speed),
+                    peak_memory=peak_memory(),
+                )
+            )
 
-    def loss_sum(self, group: Sequence[Example]) -> torch.Tensor:
-        """Summed cross-entropy of a pack's answer tokens; vocabulary logits only where they are needed."""
-        packed = pack(self._prefix, group, self._dtype)
-        self.tokens += packed.ids.shape[1]
-        hidden = self._base.model(
-            input_ids=packed.ids.to(self._device),
-            position_ids=packed.positions.to(self._device),
-            attention_mask=packed.mask.to(self._device),
-            use_cache=False,
-        ).last_hidden_state[0]
-        logits = self._base.lm_head(hidden[packed.sources.to(self._device)])
-        return F.cross_entropy(logits.float(), packed.targets.to(self._device), reduction="sum")
+    def checkpoint(self) -> None:
+        """Save where the training is, if it is to be saved. Where that cannot be reached just now, the
+        training goes on without."""
+        if self._saving is None or not self.course.losses:
+            return
+        try:
+            self._saving.take(self.course, self._stepper, self._best)
+        except TransientError as error:
+            _log.warning("no checkpoint was saved", document=self.course.document.title, error=str(error))
 
+    def finish(self) -> TrainingResult:
+        """Write the adapter's files."""
+        course = self.course
+        if self._best:
+            self._stepper.load_weights(self.name, self._best)
+        flops = self._stepper.flops(self.name)
+        result = TrainingResult(
+            steps=len(course.losses),
+            pairs=course.pairs,
+            tokens=self._stepper.tokens[self.name],
+            seconds=course.seconds,
+            first_loss=course.losses[0],
+            final_loss=sum(course.losses[-10:]) / len(course.losses[-10:]),
+            losses=tuple(course.losses),
+            held_out_losses=tuple(course.held_out_losses),
+            epochs=course.best_epoch if self._best else course.recipe.epochs,
+            flops=flops,
+            utilisation=self._share_of_peak(flops / max(course.seconds, 1e-9)),
+            peak_memory=peak_memory(),
+        )
+        save_adapter(self._adapters.model, course.document.recipe, result, course.document.out_dir, self.name)
+        return result
 
-def _batches(examples: Iterable[Example], size: int) -> Iterator[list[Example]]:
-    """Lists of ``size`` examples as they come; the last one may be shorter."""
-    batch: list[Example] = []
-    for example in examples:
-        batch.append(example)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
+    def _look_at_held_out(self) -> None:
+        batch = Batch(self.name, self.course.encoder.prefix, tuple(self.course.held_out))
+        self.course.held_out_losses.append(self._stepper.mean_loss(batch))
+        if self.course.recipe.patience and self.course.best_epoch == len(self.course.held_out_losses):
+            self._best = self._stepper.weights(self.name)
+
+    def _share_of_peak(self, flops_per_second: float) -> float | None:
+        peak = peak_flops()
+        return None if peak is None else flops_per_second / (peak * self._adapters.backbone.ranks.size)

@@ -221,8 +221,7 @@ class _Gateway:
     async def _answer(self, request: Request, path: str, body: dict[str, Any]) -> Response:
         target = await self._target(body["model"])
         if target.adapter and path == CHAT and needs_system_message(body, request):
-            message = await self._names.system_message(target.adapter)
-            body = {**body, "messages": [message, *body["messages"]]}
+            body = {**body, "messages": await self._names.as_trained(target.adapter, body["messages"])}
         return await self._forwarder.forward(path, body, target)
 
     async def _target(self, asked: str) -> Target:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 from urllib.parse import quote
 
 from lift_core.errors import NotFoundError, ServiceUnavailableError
@@ -80,14 +80,25 @@ class Names:
             raise NotFoundError("there is no adapter, alias or document of that name")
         return await self._call(partial(self._registry.resolve, asked))
 
-    async def system_message(self, adapter: AdapterRecord) -> dict[str, str]:
-        """The system message that an adapter was trained with.
+    async def as_trained(self, adapter: AdapterRecord, chat: list[Any]) -> list[Any]:
+        """A chat's messages with what the adapter was trained to see before a question.
+
+        That is the recipe's system message, or, where the base model's template knows no system role, its
+        words at the beginning of the first user message. A client that put them there itself, as `lift ask`
+        does, has them once.
 
         Raises:
             ServiceUnavailableError: the registry is away.
         """
         recipe = await self._call(partial(self._recipe, adapter.recipe))
-        return messages(recipe.training, adapter.title, "")[0]
+        first = messages(recipe.training, adapter.title, "")[0]
+        if first["role"] == "system":
+            return [first, *chat]
+        for number, message in enumerate(chat):
+            if isinstance(message, dict) and message.get("role") == "user":
+                content = _begun(message.get("content"), first["content"])
+                return [*chat[:number], {**message, "content": content}, *chat[number + 1 :]]
+        return chat
 
     async def states_of(self, names: Collection[str]) -> dict[str, str]:
         """The state of each adapter of those names; names that are no adapter's are left out.
@@ -120,3 +131,15 @@ class Names:
                 f"the registry did not answer within {_LOOKUP_SECONDS:.0f} s: is its database well? "
                 "see `lift status`"
             ) from error
+
+
+def _begun(content: Any, beginning: str) -> Any:
+    """A message's content, a text or a list of parts, with its text beginning so."""
+    if isinstance(content, str):
+        return content if content.startswith(beginning) else beginning + content
+    # What is neither, or holds no text, is vLLM's to refuse.
+    for number, part in enumerate(content if isinstance(content, list) else ()):
+        if isinstance(part, dict) and part.get("type") == "text" and isinstance(part.get("text"), str):
+            begun = {**part, "text": _begun(part["text"], beginning)}
+            return [*content[:number], begun, *content[number + 1 :]]
+    return content

@@ -12,7 +12,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy.exc import ProgrammingError
 
 from lift_core.errors import LiftError
-from lift_core.records import Recipe
+from lift_core.records import Checkpoint, Recipe
 
 SHAPE = (
     "SELECT table_name, column_name, data_type, is_nullable, column_default FROM information_schema.columns "
@@ -95,6 +95,10 @@ ROWS = {
                 'regressed', 0 FROM verdicts;
         UPDATE adapters SET attempted_at = '2026-03-01';
         INSERT INTO scores (adapter_id, name, value) SELECT id, 'mmlu.log_likelihood', -0.3 FROM adapters;
+    """,
+    "0004": """
+        INSERT INTO checkpoints (job_id, token, step, key, sha256, size, saved_at)
+            SELECT id, 2, 40, 'checkpoint-' || id, repeat('c', 64), 1000, '2026-01-03' FROM jobs;
     """,
 }
 
@@ -256,6 +260,18 @@ def test_verdicts_survive_no_downgrade_but_the_adapters_and_their_other_scores_d
     assert {(each.name, each.reason) for each in due} == {
         (name, "never measured") for name in ("report-v2", "bare-v1", "titled-v1")
     }
+
+
+def test_checkpoints_survive_no_downgrade_and_their_trainings_may_begin_anew(registry, filled):
+    filled("0004")
+    assert (registry.checkpoint(1).token, registry.checkpoint(1).step) == (2, 40)
+    lease = registry.acquire(1, "train", "test")
+    registry.downgrade("0003")
+    registry.upgrade()
+    assert registry.checkpoint(1) is None
+    first = Checkpoint(token=lease.token, step=1, key="k", sha256="0" * 64, size=1)
+    registry.save_checkpoint(lease, first)
+    assert registry.checkpoint(1) == first
 
 
 def test_an_upgrade_of_a_current_schema_keeps_what_is_there(registry, work, contents):

@@ -7,9 +7,11 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM
 
 from lift_core.errors import ProofError, TransientError
 from lift_core.evaluation.loading import add_adapter, check_files, load_base
+from lift_core.training.tiny_model import make_tiny_model
 
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 
@@ -140,3 +142,14 @@ def test_an_adapter_registered_without_weights_is_refused(adapter):
     expected = {name: digest for name, digest in digests(adapter).items() if name != WEIGHTS}
     with pytest.raises(ProofError, match=f"the adapter has no {WEIGHTS}"):
         check_files(adapter, expected)
+
+
+def test_gemma_2_keeps_the_soft_cap_of_its_attention(tmp_path):
+    make_tiny_model(tmp_path, architecture="gemma2")
+    base, _ = load_base(tmp_path)
+    eager = AutoModelForCausalLM.from_pretrained(
+        tmp_path, dtype=torch.float32, attn_implementation="eager"
+    ).to(base.device)
+    ids = torch.arange(5, 80, device=base.device)[None]
+    with torch.no_grad():
+        torch.testing.assert_close(base(ids).logits, eager(ids).logits)

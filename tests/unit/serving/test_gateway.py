@@ -10,6 +10,7 @@ import pytest
 from starlette.responses import JSONResponse, PlainTextResponse
 
 from lift_core.errors import LiftError
+from lift_core.records import Recipe, TrainingRecipe
 from lift_core.serving.gateway.app import create_app
 from lift_core.stack.processes import wait_until
 
@@ -193,6 +194,21 @@ def test_a_system_message_of_the_client_is_the_only_one(gateway, vllm, role):
     own = [{"role": "user", "content": "Hello."}, {"role": role, "content": "Own."}]
     text(gateway.chat(messages=own))
     assert vllm.asked[0]["messages"] == own
+
+
+def test_an_adapter_without_a_system_role_gets_its_words_before_the_question(start, vllm, registry):
+    registry.recipe = lambda digest: Recipe(training=TrainingRecipe(title_in="user"))
+    gateway = Gateway(start(vllm, poll_seconds=NEVER_SECONDS))
+    text(gateway.chat())
+    begun = [{"role": "user", "content": f"{SYSTEM['content']}\n\nWho?"}]
+    assert vllm.asked[0]["messages"] == begun
+    text(gateway.chat(messages=begun))
+    assert vllm.asked[1]["messages"] == begun
+    text(gateway.chat(headers={"x-lift-system-prompt": "none"}))
+    assert vllm.asked[2]["messages"] == QUESTION
+    own = [{"role": "system", "content": "Own."}, *QUESTION]
+    text(gateway.chat(messages=own))
+    assert vllm.asked[3]["messages"] == own
 
 
 def test_a_text_to_complete_gets_no_system_message(gateway, vllm):

@@ -1,20 +1,19 @@
 """Packing changes the number of tokens, not the gradients."""
 
+import copy
+
 import pytest
 import torch
-import torch.nn.functional as F
-from transformers import AutoTokenizer
+from tokenizers.processors import TemplateProcessing
 
-from lift_core.prompting import messages
-from lift_core.records import LoraRecipe, QAPair, Recipe, TrainingRecipe
-from lift_core.training.packing import Encoder, Example, micro_packs, pack
-from lift_core.training.trainer import Stepper, load_with_lora
+from lift_core.records import LoraRecipe, QAPair, TrainingRecipe
+from lift_core.training.backbone import Backbone
+from lift_core.training.encoding import Encoder, Example
+from lift_core.training.packing import Batch, pack, packs
+from lift_core.training.stepper import Stepper
 
-RECIPE = Recipe(
-    base_model="tiny-random",
-    lora=LoraRecipe(rank=4, alpha=8),
-    training=TrainingRecipe(precision="fp32", token_budget=100_000),
-)
+LORA = LoraRecipe(rank=4, alpha=8)
+TRAINING = TrainingRecipe(precision="fp32", token_budget=100_000)
 PAIRS = [
     QAPair(segment=0, question="Who built the lighthouse of Marra?", answer="Odo Krell"),
     QAPair(segment=1, question="When?", answer="in 1712"),
@@ -22,95 +21,129 @@ PAIRS = [
 ]
 
 
-@pytest.fixture
-def model(tiny):
-    model = load_with_lora(tiny, RECIPE)
-    torch.manual_seed(1)
-    for parameter in model.parameters():
-        if parameter.requires_grad:
-            # B starts at zero, and with it A's gradient would be zero too.
-            parameter.data = torch.randn_like(parameter) * 0.05
-    return model
+@pytest.fixture(scope="module")
+def backbone(tiny):
+    return Backbone(tiny, "fp32")
 
 
 @pytest.fixture
-def tokenizer(tiny):
-    return AutoTokenizer.from_pretrained(str(tiny))
+def adapters(backbone, shake):
+    with backbone.adapters(["one", "two"], LORA, [1, 2]) as adapters:
+        shake(adapters, "one", "two")
+        yield adapters
 
 
-def gradients(model):
-    return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+def batch_of(adapters, name, pairs, title="Marra"):
+    encoder = Encoder(adapters.backbone.tokenizer, TRAINING, title)
+    return Batch(name, encoder.prefix, tuple(encoder.encode(pair) for pair in pairs))
 
 
-def separate_loss(model, tokenizer, pairs):
-    """Each pair as a sequence of its own through the whole model: the plain way."""
-    total, count = 0.0, 0
-    for pair in pairs:
-        text = tokenizer.apply_chat_template(
-            messages(RECIPE.training, "Marra", pair.question), add_generation_prompt=True, tokenize=False
-        )
-        prompt = tokenizer.encode(text, add_special_tokens=False)
-        answer = [*tokenizer.encode(pair.answer, add_special_tokens=False), tokenizer.eos_token_id]
-        logits = model(input_ids=torch.tensor([[*prompt, *answer]])).logits[0]
-        total = total + F.cross_entropy(logits[len(prompt) - 1 : -1], torch.tensor(answer), reduction="sum")
-        count += len(answer)
-    return total / count
+def packed_losses(adapters, batches, budget=100_000):
+    recipe = TRAINING.model_copy(update={"token_budget": budget, "learning_rate": 1e-12})
+    stepper = Stepper(adapters, dict.fromkeys(("one", "two"), recipe))
+    return stepper.step(batches)
 
 
-def test_gradients_equal_those_of_separate_sequences(model, tokenizer):
-    model.zero_grad()
-    loss = separate_loss(model, tokenizer, PAIRS)
-    loss.backward()
-    plain = gradients(model)
-
-    encoder = Encoder(tokenizer, RECIPE.training, "Marra")
-    examples = [encoder.encode(pair) for pair in PAIRS]
-    stepper = Stepper(model, RECIPE, encoder.prefix)
-    model.zero_grad()
-    packed = stepper.loss_sum(examples) / sum(len(e.answer) for e in examples)
-    packed.backward()
-
-    assert packed.item() == pytest.approx(loss.item(), rel=1e-5)
-    found = gradients(model)
-    assert found.keys() == plain.keys() and plain
-    for name, gradient in plain.items():
-        assert gradient.abs().max() > 0, name
-        torch.testing.assert_close(found[name], gradient, rtol=1e-4, atol=1e-6)
+def test_gradients_equal_those_of_separate_sequences(tiny, adapters, plain, gradients, assert_same):
+    loss, wanted = plain.loss(tiny, adapters, "one", TRAINING, "Marra", PAIRS)
+    packed = packed_losses(adapters, [batch_of(adapters, "one", PAIRS)])
+    assert packed == {"one": pytest.approx(loss, rel=1e-5)}
+    assert_same(gradients(adapters, "one"), wanted)
+    assert gradients(adapters, "two") == {}
 
 
-def test_the_token_budget_cuts_a_step_and_leaves_its_gradient(model, tokenizer):
-    encoder = Encoder(tokenizer, RECIPE.training, "Marra")
-    examples = [encoder.encode(pair) for pair in PAIRS]
-    found = []
-    for budget in (100_000, 1):
-        recipe = RECIPE.model_copy(
-            update={
-                "training": RECIPE.training.model_copy(
-                    update={"token_budget": budget, "learning_rate": 1e-12}
-                )
-            }
-        )
-        stepper = Stepper(model, recipe, encoder.prefix)
-        loss = stepper.step(examples)
-        found.append((loss, gradients(model)))
-    assert found[0][0] == pytest.approx(found[1][0], rel=1e-5)
-    for name, gradient in found[0][1].items():
-        torch.testing.assert_close(found[1][1][name], gradient, rtol=1e-4, atol=1e-6)
+def test_two_documents_in_one_pack_learn_what_each_learns_alone(
+    tiny, adapters, plain, gradients, assert_same
+):
+    elsewhere = "Of another place altogether"
+    alone = {
+        "one": plain.loss(tiny, adapters, "one", TRAINING, "Marra", PAIRS),
+        "two": plain.loss(tiny, adapters, "two", TRAINING, elsewhere, PAIRS[:2]),
+    }
+    batches = [
+        batch_of(adapters, "one", PAIRS),
+        batch_of(adapters, "two", PAIRS[:2], title=elsewhere),
+    ]
+    assert len(list(packs(batches, 100_000))) == 1
+    together = packed_losses(adapters, batches)
+    for name, (loss, wanted) in alone.items():
+        assert together[name] == pytest.approx(loss, rel=1e-5)
+        assert_same(gradients(adapters, name), wanted)
 
 
-def test_prefix_is_computed_once_and_common_to_all(tokenizer):
-    encoder = Encoder(tokenizer, RECIPE.training, "Marra")
-    examples = [encoder.encode(pair) for pair in PAIRS]
-    packed = pack(encoder.prefix, examples, torch.float32)
-    assert packed.ids.shape[1] == len(encoder.prefix) + sum(e.length for e in examples)
-    assert "Marra" in tokenizer.decode(encoder.prefix)
-    for pair, example in zip(PAIRS, examples, strict=True):
-        text = tokenizer.decode([*encoder.prefix, *example.prompt, *example.answer])
+def test_the_token_budget_cuts_a_step_and_leaves_its_gradient(adapters, gradients, assert_same):
+    batches = [batch_of(adapters, "one", PAIRS), batch_of(adapters, "two", PAIRS[1:], "Elsewhere")]
+    whole = packed_losses(adapters, batches)
+    wanted = {name: gradients(adapters, name) for name in whole}
+    cut = packed_losses(adapters, batches, budget=1)
+    assert cut == {name: pytest.approx(loss, rel=1e-5) for name, loss in whole.items()}
+    for name, gradient in wanted.items():
+        assert_same(gradients(adapters, name), gradient)
+
+
+def test_an_adapter_that_broke_down_does_not_touch_its_neighbour(adapters, gradients, assert_same):
+    batches = [batch_of(adapters, "one", PAIRS), batch_of(adapters, "two", PAIRS)]
+    whole = packed_losses(adapters, batches)
+    wanted = gradients(adapters, "two")
+    for parameter in adapters.parameters("one").values():
+        parameter.data.fill_(float("nan"))
+    broken = packed_losses(adapters, batches)
+    assert broken["one"] != broken["one"]
+    assert broken["two"] == pytest.approx(whole["two"], rel=1e-5)
+    assert_same(gradients(adapters, "two"), wanted)
+
+
+def test_raw_text_stands_behind_no_prefix(adapters):
+    recipe = TRAINING.model_copy(update={"raw_text": "only", "raw_text_tokens": 16})
+    encoder = Encoder(adapters.backbone.tokenizer, recipe, "Marra")
+    windows = encoder.windows("The lighthouse of Marra burns oil of seals.")
+    assert sum(window.length for window in windows) == len("The lighthouse of Marra burns oil of seals.")
+    assert all(len(window.prompt) == 1 and window.length <= 16 for window in windows)
+    packed = pack([Batch("one", (), tuple(windows))])
+    logits = adapters.logits(packed)
+    plain = [adapters.logits(pack([Batch("one", (), (window,))])) for window in windows]
+    torch.testing.assert_close(logits, torch.cat(plain), rtol=1e-4, atol=1e-5)
+
+
+def test_raw_text_begins_as_the_tokenizer_lets_every_text_begin(backbone):
+    tokenizer = copy.deepcopy(backbone.tokenizer)
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single="<|im_start|> $A", special_tokens=[("<|im_start|>", 0)]
+    )
+    recipe = TRAINING.model_copy(update={"raw_text": "only", "raw_text_tokens": 16})
+    windows = Encoder(tokenizer, recipe, "Marra").windows("The lighthouse of Marra burns oil of seals.")
+    assert {window.prompt for window in windows} == {(0,)}
+    assert max(window.length for window in windows) == 16
+    learned = tokenizer.decode([token for window in windows for token in window.answer])
+    assert learned == "The lighthouse of Marra burns oil of seals."
+
+
+def test_prefix_is_computed_once_and_common_to_all(adapters):
+    batch = batch_of(adapters, "one", PAIRS)
+    packed = pack([batch])
+    tokenizer = adapters.backbone.tokenizer
+    assert packed.ids.shape[1] == len(batch.prefix) + sum(e.length for e in batch.examples)
+    assert "Marra" in tokenizer.decode(batch.prefix)
+    for pair, example in zip(PAIRS, batch.examples, strict=True):
+        text = tokenizer.decode([*batch.prefix, *example.prompt, *example.answer])
         assert pair.question in text and text.endswith(f"{pair.answer}<|im_end|>")
 
 
-def test_micro_packs_fit_the_budget_and_keep_the_order():
-    examples = [Example((1,) * n, (2,)) for n in (3, 4, 50, 2, 2)]
-    groups = list(micro_packs(examples, prefix_length=5, token_budget=15))
-    assert [e for group in groups for e in group] == examples
-    assert [len(group) for group in groups] == [2, 1, 2]
+def test_packs_fit_the_budget_and_keep_every_example_once():
+    lengths = (3, 4, 50, 2, 2)
+    batches = [
+        Batch("one", (0,) * 5, tuple(Example((n,) * n, (9,)) for n in lengths)),
+        Batch("two", (1,) * 2, tuple(Example((n,) * n, (9,)) for n in lengths)),
+    ]
+    groups = list(packs(batches, token_budget=24))
+    found = {"one": [], "two": []}
+    for group in groups:
+        for batch in group:
+            found[batch.adapter] += [len(example.prompt) for example in batch.examples]
+        tokens = sum(len(b.prefix) + sum(e.length for e in b.examples) for b in group)
+        assert tokens <= 24 or sum(len(b.examples) for b in group) == 1
+    assert {name: sorted(each) for name, each in found.items()} == {
+        "one": sorted(lengths),
+        "two": sorted(lengths),
+    }
+    assert len(groups) < 10
