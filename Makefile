@@ -21,13 +21,14 @@ down:  ## stop the embedded stack; no process stays
 
 test: setup lint  ## every tier that this machine can run
 	.venv/bin/python -m pytest -n auto tests/unit
-	.venv/bin/python -m pytest tests/gpu tests/integration tests/e2e
+	.venv/bin/python -m pytest -n 2 --dist loadfile tests/gpu tests/integration
+	.venv/bin/python -m pytest tests/e2e
 
 unit: setup  ## unit tests only, under a minute
 	.venv/bin/python -m pytest -n auto tests/unit
 
 integration: setup  ## real PostgreSQL and S3
-	.venv/bin/python -m pytest tests/integration
+	.venv/bin/python -m pytest -n 2 --dist loadfile tests/integration
 
 e2e: setup  ## the whole stack
 	.venv/bin/python -m pytest tests/e2e
@@ -35,6 +36,7 @@ e2e: setup  ## the whole stack
 bench: setup  ## measure; writes docs/benchmarks
 	@$(LIFT) up
 	@$(LIFT) bench orchestration
+	@$(LIFT) bench overlap
 	@$(LIFT) bench serving
 	@$(LIFT) bench registry
 	@$(LIFT) bench forgetting

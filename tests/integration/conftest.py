@@ -19,12 +19,18 @@ from lift_core.records import AdapterRecord, AdmittedJob, Arrival, Claim, Lease,
 from lift_core.registry import AdapterRegistry
 from lift_core.settings import Settings
 from lift_core.stack import down, up
+from lift_core.stack.ports import DEFAULT_PORTS
 from lift_core.stack.processes import wait_until
 from lift_core.steps import Steps
 from lift_core.store import ObjectStore
 from lift_core.stream import ShardWriter
 
 PATIENCE_SECONDS = 30
+
+# Workers that run side by side would choose the same free ports at the same moment.
+_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+for _name in DEFAULT_PORTS:
+    DEFAULT_PORTS[_name] += 50 * _WORKER
 
 
 @pytest.fixture(scope="session")
