@@ -68,6 +68,9 @@ class Training:
         lease = self._registry.acquire(claim.job_id, "train", holder)
         existing = self._registry.adapter_of_job(claim.job_id)
         if existing is not None:
+            # The attempt that made it may have been killed before it said so.
+            self._checkpoints(lease, Path()).clear()
+            self._registry.end_open_stage(claim.job_id, "train")
             return {"adapter": existing.name}
         with tempfile.TemporaryDirectory(prefix="lift-train-") as scratch:
             own = self._work(claim, lease, Path(scratch))
@@ -84,11 +87,11 @@ class Training:
     def _work(self, claim: Claim, lease: Lease, scratch: Path) -> _Work:
         folder = scratch / str(claim.job_id)
         (folder / "adapter").mkdir(parents=True)
-        checkpoints = StoredCheckpoints(
-            self._registry, self._store, lease, self._settings.work_bucket, folder / "checkpoints"
-        )
         self._registry.stage_started(claim.job_id, "train")
-        return _Work(claim, lease, folder, checkpoints)
+        return _Work(claim, lease, folder, self._checkpoints(lease, folder / "checkpoints"))
+
+    def _checkpoints(self, lease: Lease, scratch: Path) -> StoredCheckpoints:
+        return StoredCheckpoints(self._registry, self._store, lease, self._settings.work_bucket, scratch)
 
     def _companions(self, claim: Claim, holder: str, scratch: Path) -> list[_Work]:
         """Small documents whose pairs are all there, if this one is such a one too."""
@@ -163,6 +166,7 @@ class Training:
         self, work: _Work, result: TrainingResult, provenance: dict[str, Any]
     ) -> AdapterRecord:
         from lift_core.training import sha256_files
+        from lift_core.training.learning_curve import learning_curve
 
         files = sha256_files(work.adapter_folder)
         prefix = layout.candidate_prefix(work.claim.job_id, work.lease.token)
@@ -173,12 +177,15 @@ class Training:
         scores = {"train_loss": result.final_loss, "train_seconds": result.seconds}
         if result.held_out_losses:
             scores["held_out_loss"] = result.held_out_losses[result.epochs - 1]
+        bucket, curve = self._settings.work_bucket, layout.learning_curve_key(work.claim.job_id)
+        picture = learning_curve(result, work.claim.title)
+        self._store.put_bytes(bucket, curve, picture, content_type="image/svg+xml")
         adapter = self._registry.register_candidate(work.lease, prefix, files, scores, provenance)
         work.checkpoints.clear()
         loss = round(result.final_loss, 4)
-        self._registry.stage_ended(
-            work.claim.job_id, "train", {"pairs": result.pairs, "steps": result.steps, "loss": loss}
-        )
+        detail: dict[str, Any] = {"pairs": result.pairs, "steps": result.steps, "loss": loss}
+        detail["learning_curve"] = f"s3://{bucket}/{curve}"
+        self._registry.stage_ended(work.claim.job_id, "train", detail)
         logger_for(work.claim, adapter=adapter.name).info("trained", steps=result.steps, loss=loss)
         return adapter
 

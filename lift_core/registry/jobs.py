@@ -213,6 +213,17 @@ class Jobs(Database):
                 {"job": job_id, "stage": stage, "detail": json.dumps(detail)},
             )
 
+    def end_open_stage(self, job_id: int, stage: Stage) -> None:
+        """Record that a stage has ended, where no attempt lived to say so."""
+        with self.transaction() as connection:
+            connection.execute(
+                text(
+                    "UPDATE stages SET ended_at = clock_timestamp() "
+                    "WHERE job_id = :job AND stage = :stage AND ended_at IS NULL"
+                ),
+                {"job": job_id, "stage": stage},
+            )
+
     def stage_times_of(self, bucket: str, key: str) -> list[StageTime]:
         """The stages of a document's newest job, in the order they began."""
         with self.transaction() as connection:

@@ -10,6 +10,11 @@ import re
 _LONGEST_PART = 128
 
 
+def learning_curve_key(job_id: int) -> str:
+    """The picture of a job's training."""
+    return f"jobs/{job_id}/learning_curve.svg"
+
+
 def text_key(job_id: int) -> str:
     """Title and text of the document, as JSON."""
     return f"jobs/{job_id}/text.json"

@@ -28,23 +28,25 @@ def follow(ranks: Ranks) -> None:
     Raises:
         TransientError: rank 0 has ended without a word, or does not answer.
     """
-    follower = _Follower(ranks)
-    while True:
-        name, arguments = ranks.hear()
-        if name == "end":
-            return
-        getattr(follower, name)(*arguments)
+    # Closed whatever happens: what is left to the end of the interpreter starts threads there, and hangs.
+    with ExitStack() as put_on:
+        follower = _Follower(ranks, put_on)
+        while True:
+            name, arguments = ranks.hear()
+            if name == "end":
+                return
+            getattr(follower, name)(*arguments)
 
 
 class _Follower:
     """Base model, adapters and stepper as rank 0 has them; its methods are what rank 0 can tell."""
 
-    def __init__(self, ranks: Ranks) -> None:
+    def __init__(self, ranks: Ranks, put_on: ExitStack) -> None:
         self._ranks = ranks
+        self._put_on = put_on
         self._backbone: Backbone
         self._adapters: Adapters
         self._stepper: Stepper
-        self._put_on = ExitStack()
 
     def load(self, folder: Path, precision: str, shard: bool) -> None:
         self._backbone = Backbone(folder, precision, self._ranks, shard=shard)

@@ -8,7 +8,6 @@ up. So all take the same optimizer step, and the adapters stay the same bit for 
 
 from __future__ import annotations
 
-import itertools
 import os
 import signal
 import subprocess
@@ -57,9 +56,9 @@ class Ranks:
         self._obituary = obituary
         self._lost = ""
 
-    def meet(self) -> None:
-        """Open the way on which rank 0 tells the others; all must call it."""
-        self._told = dist.new_group(backend="gloo", timeout=_UNTIL_TOLD)
+    def meet(self, wait: timedelta) -> None:
+        """Open the way on which rank 0 tells the others; all must call it. Only they wait for ever."""
+        self._told = dist.new_group(backend="gloo", timeout=_UNTIL_TOLD if self.rank else wait)
 
     def part(self) -> None:
         """Close it: it lives as long as something refers to it, and the others would wait."""
@@ -134,25 +133,24 @@ def shares(batches: Sequence[Batch], count: int) -> list[list[Batch]]:
     left = sum(len(batch.prefix) for batch in batches) + sum(each.length for _, each in waiting)
     found: list[list[Batch]] = []
     for processes in range(count, 0, -1):
-        taken: list[tuple[Batch, Example]] = []
+        share: list[tuple[Batch, list[Example]]] = []
         tokens = 0
         while waiting:
             batch, example = waiting[0]
-            added = example.length if taken and taken[-1][0] is batch else example.length + len(batch.prefix)
-            if taken and processes > 1 and tokens + added / 2 > left / processes:
+            new = not share or share[-1][0] is not batch
+            added = example.length + (len(batch.prefix) if new else 0)
+            if share and processes > 1 and tokens + added / 2 > left / processes:
                 break
-            taken.append(waiting.popleft())
+            if new:
+                share.append((batch, []))
+            share[-1][1].append(example)
+            waiting.popleft()
             tokens += added
         left -= tokens
-        if waiting and taken and waiting[0][0] is taken[-1][0]:
+        if waiting and share and share[-1][0] is waiting[0][0]:
+            # It is cut: its prefix is computed again.
             left += len(waiting[0][0].prefix)
-        found.append(
-            [
-                Batch(batch.adapter, batch.prefix, tuple(example for _, example in cut))
-                for cut in (list(each) for _, each in itertools.groupby(taken, key=lambda own: id(own[0])))
-                for batch in (cut[0][0],)
-            ]
-        )
+        found.append([Batch(batch.adapter, batch.prefix, tuple(examples)) for batch, examples in share])
     return found
 
 
@@ -226,26 +224,27 @@ def _joined(
         torch.cuda.set_device(local)
         backend = "cpu:gloo,cuda:nccl"
     ranks = Ranks(rank, size, obituary)
+    wait = timedelta(seconds=wait_seconds)
     with ranks.in_touch():
         dist.init_process_group(
             backend,
             store=None if meeting is None else _store(meeting, size, wait_seconds),
             rank=rank,
             world_size=size,
-            timeout=timedelta(seconds=wait_seconds),
+            timeout=wait,
         )
     try:
         with ranks.in_touch():
-            ranks.meet()
+            ranks.meet(wait)
         yield ranks
     finally:
         ranks.part()
         dist.destroy_process_group()
 
 
-def _store(meeting: Path, size: int, wait_seconds: float) -> dist.Store:
+def _store(meeting: Path, size: int, wait_seconds: float) -> Any:
     # A file, not torchrun's TCP store: that one listens on every interface.
-    store = dist.FileStore(str(meeting), size)
+    store = dist.FileStore(str(meeting), size)  # type: ignore[attr-defined]
     store.set_timeout(timedelta(seconds=wait_seconds))
     return store
 
@@ -287,8 +286,8 @@ class _Followers:
             for rank in range(1, processes)
         }
 
-    def await_ready(self, store: dist.Store) -> None:
-        """Wait until every one has started.
+    def await_ready(self, store: Any) -> None:
+        """Wait until every one has started, and said so in the file where they meet.
 
         Raises:
             TransientError: one has ended.

@@ -83,7 +83,10 @@ class Stepper:
                 gradient = self._gradient(names)
             except torch.OutOfMemoryError as error:
                 if self._adapters.backbone.sharded:
-                    raise
+                    raise torch.OutOfMemoryError(
+                        f"{error} (a step with a sharded model cannot be done again in smaller passes: lower "
+                        f"the recipe's token_budget of {self.token_budget})"
+                    ) from error
                 # Without its trace, which would keep the failed pass in memory.
                 refusal = error.with_traceback(None)
             refused, *sums = self._ranks.totals([float(refusal is not None), *losses.values()])
@@ -115,7 +118,7 @@ class Stepper:
                 losses[name] += part.item()
         for group in self._idle(dealt):
             for loss in self.loss_sums(group).values():
-                (loss * 0).backward()
+                (loss * 0).backward()  # type: ignore[no-untyped-call]
 
     def _idle(self, dealt: Sequence[Sequence[list[Batch]]]) -> list[list[Batch]]:
         """Packs without meaning: with a sharded model, a process that has fewer passes than another must
@@ -138,7 +141,7 @@ class Stepper:
         vector = torch.cat(
             [(torch.zeros_like(each) if each.grad is None else each.grad).flatten() for each in parameters]
         )
-        parts = vector.split([each.numel() for each in parameters])
+        parts = torch.split(vector, [each.numel() for each in parameters])
         for parameter, part in zip(parameters, parts, strict=True):
             parameter.grad = part.view_as(parameter)
         return vector
@@ -192,7 +195,7 @@ class Stepper:
         digest = hashlib.sha256()
         for name in names:
             for parameter in self._parameters[name].values():
-                digest.update(parameter.detach().cpu().contiguous().numpy())
+                digest.update(parameter.detach().cpu().contiguous().numpy().data)
         if not self._ranks.agree(int.from_bytes(digest.digest()[:7])):
             raise TransientError(
                 "the processes of a training ended with different adapters: one of them computes wrongly"

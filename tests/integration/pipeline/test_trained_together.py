@@ -37,6 +37,10 @@ def waiting(steps):
     return bring
 
 
+def detail_of(sql, claim):
+    return sql("SELECT detail FROM stages WHERE stage = 'train' AND job_id = %s", claim.job_id)[0][0]
+
+
 def adapter(steps, claim):
     return steps.registry.adapter_of_job(claim.job_id)
 
@@ -54,6 +58,27 @@ def test_one_training_makes_the_adapters_of_all_that_wait(steps, waiting, sql):
     stages = sql("SELECT count(*), count(ended_at) FROM stages WHERE stage = 'train'")
     assert stages == [(3, 3)]
     assert sql("SELECT count(*) FROM checkpoints") == [(0,)]
+    bucket, key = detail_of(sql, claims["tolm"])["learning_curve"].removeprefix("s3://").split("/", 1)
+    assert b"Tolm" in steps.store.get_bytes(bucket, key)
+
+
+def test_a_run_that_was_killed_before_it_tidied_up_is_tidied_by_the_next(steps, waiting, sql, monkeypatch):
+    claims = waiting("marra")
+
+    class Killed(BaseException):
+        pass
+
+    def dying(*_):
+        raise Killed
+
+    steps.settings.checkpoint_seconds = 0
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(steps.registry, "clear_checkpoint", dying)
+        steps.train(claims["marra"], HOLDER)
+    assert sql("SELECT count(*) FROM checkpoints") == [(1,)]
+    steps.train(claims["marra"], HOLDER)
+    assert sql("SELECT count(*) FROM checkpoints") == [(0,)]
+    assert sql("SELECT count(*), count(ended_at) FROM stages WHERE stage = 'train'") == [(1, 1)]
 
 
 def test_what_is_trained_along_is_what_it_would_be_alone(steps, waiting):

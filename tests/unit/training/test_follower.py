@@ -7,12 +7,15 @@ import sys
 
 import psutil
 import pytest
+import torch
 
 from lift_core.errors import TransientError
 from lift_core.records import LoraRecipe, QAPair, Recipe, TrainingRecipe
-from lift_core.training import Backbone, train
+from lift_core.training import Backbone, parallel, train
 from lift_core.training.parallel import from_environment, team
 from lift_core.training.stepper import Stepper
+
+pytestmark = pytest.mark.skipif(torch.cuda.device_count() == 1, reason="two processes need two GPUs, or none")
 
 RECIPE = Recipe(
     base_model="tiny-random",
@@ -80,6 +83,18 @@ def test_a_follower_that_is_killed_ends_the_training_with_its_name(tiny, tmp_pat
     assert children() == []
 
 
+def test_a_follower_that_does_not_answer_is_not_waited_for_for_ever(monkeypatch):
+    monkeypatch.setattr(parallel, "_OBITUARY_SECONDS", 0)
+    with (
+        pytest.raises(TransientError, match="cannot go on with the others.*[Tt]imed out"),
+        team(2, 5) as ranks,
+    ):
+        (follower,) = children()
+        follower.suspend()
+        ranks.tell("compare", [])
+    assert children() == []
+
+
 def test_a_follower_that_cannot_start_is_said_at_once(monkeypatch):
     monkeypatch.setattr(sys, "executable", "/bin/false")
     with pytest.raises(TransientError, match="training process 1 ended with code 1 before"), team(2):
@@ -106,6 +121,7 @@ def test_followers_end_when_the_process_that_trains_is_killed():
 # Two things that only the follower meets: a device that is smaller than the first one's, and weights that are
 # not what they should be.
 FOLLOWER = """
+import torch
 from lift_core.training.follower import follow
 from lift_core.training.parallel import from_environment
 from lift_core.training.stepper import Stepper
@@ -136,19 +152,21 @@ def test_processes_that_torchrun_starts_agree_on_memory_and_on_the_adapter(tiny,
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    variables = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "LOCAL_RANK": "0"}
-    for name, value in {**variables, "RANK": "1"}.items():
+    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
+    for name, value in {**meeting, "RANK": "1", "LOCAL_RANK": "1"}.items():
         monkeypatch.setenv(name, value)
     wanted = run(Backbone(tiny, "fp32"), tmp_path / "one")
     with subprocess.Popen([sys.executable, "-c", FOLLOWER], stderr=subprocess.PIPE, text=True) as follower:
         monkeypatch.setenv("RANK", "0")
+        monkeypatch.setenv("LOCAL_RANK", "0")
         with from_environment(wait_seconds=WAIT) as ranks:
             backbone = Backbone(tiny, "fp32", ranks)
             found = run(backbone, tmp_path / "two")
             assert found.losses == pytest.approx(wanted.losses, rel=1e-4)
-            with backbone.adapters(["spoilt"], RECIPE.lora, [0]) as adapters:
-                stepper = Stepper(adapters, {"spoilt": RECIPE.training})
-                with pytest.raises(TransientError, match="different adapters"):
-                    stepper.compare(["spoilt"])
-                ended = follower.wait(timeout=WAIT)
-    assert ended == 1 and "different adapters" in follower.stderr.read()
+            with (
+                pytest.raises(TransientError, match="different adapters"),
+                backbone.adapters(["spoilt"], RECIPE.lora, [0]) as adapters,
+            ):
+                Stepper(adapters, {"spoilt": RECIPE.training}).compare(["spoilt"])
+            assert follower.wait(timeout=WAIT) == 1
+        assert "different adapters" in follower.stderr.read()

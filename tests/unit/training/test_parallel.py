@@ -13,6 +13,8 @@ from lift_core.training.packing import Batch
 from lift_core.training.parallel import shares, team
 from lift_core.training.stepper import Stepper
 
+pytestmark = pytest.mark.skipif(torch.cuda.device_count() == 1, reason="two processes need two GPUs, or none")
+
 LORA = LoraRecipe(rank=4, alpha=8)
 TRAINING = TrainingRecipe(
     precision="fp32", epochs=2, pairs_per_step=4, learning_rate=5e-3, token_budget=160, patience=1
@@ -182,8 +184,9 @@ def test_a_training_that_goes_on_from_a_checkpoint_ends_with_the_same_adapter(ba
     assert sha256_files(tmp_path / "resumed")[WEIGHTS] == sha256_files(tmp_path / "whole")[WEIGHTS]
 
 
-def test_a_sharded_model_is_held_in_parts(single, tiny, ranks):
+def test_a_sharded_model_is_held_in_parts(single, tiny, ranks, tmp_path):
     sharded = Backbone(tiny, "fp32", ranks, shard=True)
+    run(sharded, tmp_path)
     held = {
         name: parameter.to_local().numel() / single.base.get_parameter(name).numel()
         for name, parameter in sharded.base.named_parameters()
