@@ -65,6 +65,14 @@ class Settings(BaseSettings):
     """Folder of your own recipes, ``<name>.json``: object tags may name them."""
 
     max_document_bytes: int = 20 * 1024 * 1024
+    max_document_pages: int = Field(default=1000, ge=1)
+    """The most pages that a PDF may have."""
+    max_expanded_bytes: int = Field(default=200 * 2**20, ge=1)
+    """What a document may unpack to, and the largest text that a converter may make of it."""
+    convert_seconds: float = Field(default=300, gt=0)
+    """A converter that takes longer is ended."""
+    convert_memory_bytes: int = Field(default=2 * 2**30, ge=256 * 2**20)
+    """Address space of a converter's process."""
     max_active_jobs: int = 8
     stream_idle_seconds: int = 600
     checkpoint_seconds: float = Field(default=30, ge=0)

@@ -1,4 +1,4 @@
-"""Bytes to text: plain text and Markdown for now. What cannot be read is refused in words."""
+"""Bytes to title and text. What cannot be read is refused in words."""
 
 from __future__ import annotations
 
@@ -7,8 +7,14 @@ import re
 import unicodedata
 from pathlib import PurePosixPath
 
-from lift_core.errors import DocumentError
+from lift_core.documents.converting import converted
+from lift_core.documents.kinds import Kind, kind_of
+from lift_core.errors import DocumentError, RecipeError
+from lift_core.records import Record
+from lift_core.settings import Settings
 
+CONVERTERS = ("text/1",)
+"""The sets of converters that a recipe can name; what belongs to each is in docs/adr/0013."""
 MIN_WORDS = 3
 _MAX_TITLE = 120
 _MAX_CONTROL_SHARE = 0.02
@@ -18,10 +24,50 @@ _BOMS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 _HEADING = re.compile(r"^#{1,6}\s+(.+?)\s*#*$")
+_NO_TITLE = re.compile(r"(untitled|unbenannt|document\s*\d*|.*\.(docx?|pdf|html?|tex|indd))$", re.I)
+"""What programs write where the author gave no title."""
+
+
+class Document(Record):
+    """What was read. ``language`` is what the file says of itself, a BCP 47 tag; None where it says nothing."""
+
+    title: str
+    text: str
+    kind: Kind
+    language: str | None = None
+    pages: int | None = None
+
+
+def read_document(data: bytes, key: str, *, converter: str, settings: Settings) -> Document:
+    """Title and text of a document of any kind; structure is kept as Markdown.
+
+    HTML, PDF and DOCX are converted in a process of their own, under the limits of the settings.
+
+    Raises:
+        DocumentError: it is of a kind that is not read, damaged, locked, larger than a limit, or has too
+            little text; the message names the remedy.
+        RecipeError: the recipe names a converter that this version does not have.
+    """
+    if converter not in CONVERTERS:
+        raise RecipeError(f"converter '{converter}' is unknown; this version has {', '.join(CONVERTERS)}")
+    kind = kind_of(data, key)
+    if kind == "text" or not data.strip():
+        title, text = read_text(data, key)
+        return Document(title=title, text=text, kind="text")
+    found = converted(data, key, kind, settings)
+    text = unicodedata.normalize("NFC", found.text).strip() + "\n"
+    _enough(text, key)
+    return Document(
+        title=_title_of_converted(found.title, text, key),
+        text=text,
+        kind=kind,
+        language=found.language,
+        pages=found.pages,
+    )
 
 
 def read_text(data: bytes, key: str) -> tuple[str, str]:
-    """Title and text of a document.
+    """Title and text of a document that is plain text or Markdown.
 
     The title is the first Markdown heading, else a short first line, else the file's name.
 
@@ -31,10 +77,14 @@ def read_text(data: bytes, key: str) -> tuple[str, str]:
     if not data.strip():
         raise DocumentError(f"'{key}' is empty: there is nothing to learn from")
     text = unicodedata.normalize("NFC", _decode(data, key)).replace("\r\n", "\n").replace("\r", "\n")
+    _enough(text, key)
+    return _title(text, key), text
+
+
+def _enough(text: str, key: str) -> None:
     words = len(re.findall(r"\w+", text))
     if words < MIN_WORDS:
         raise DocumentError(f"'{key}' has {words} word{'s' * (words != 1)}: too little to learn from")
-    return _title(text, key), text
 
 
 def _decode(data: bytes, key: str) -> str:
@@ -55,6 +105,17 @@ def _decode(data: bytes, key: str) -> str:
 def _looks_binary(text: str) -> bool:
     control = sum(unicodedata.category(c) == "Cc" and c not in "\t\n\r\f" for c in text[:65_536])
     return control > _MAX_CONTROL_SHARE * min(len(text), 65_536)
+
+
+def _title_of_converted(stated: str | None, text: str, key: str) -> str:
+    """What the file states, unless a program wrote it; the first heading where that says it shorter."""
+    title = " ".join((stated or "").split())
+    title = re.sub(r"^Microsoft (Word|PowerPoint) - ", "", title)
+    if not title or _NO_TITLE.fullmatch(title):
+        return _title(text, key)
+    heading = next((found.group(1) for line in text.splitlines() if (found := _HEADING.match(line))), "")
+    # A web page's title often is its heading and the name of the site.
+    return (heading if heading and heading in title else title)[:_MAX_TITLE]
 
 
 def _title(text: str, key: str) -> str:

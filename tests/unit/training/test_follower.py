@@ -86,7 +86,7 @@ def test_a_follower_that_is_killed_ends_the_training_with_its_name(tiny, tmp_pat
 def test_a_follower_that_does_not_answer_is_not_waited_for_for_ever(monkeypatch):
     monkeypatch.setattr(parallel, "_OBITUARY_SECONDS", 0)
     with (
-        pytest.raises(TransientError, match="cannot go on with the others.*[Tt]imed out"),
+        pytest.raises(TransientError, match="cannot go on with the others"),
         team(2, 5) as ranks,
     ):
         (follower,) = children()
@@ -101,18 +101,24 @@ def test_a_follower_that_cannot_start_is_said_at_once(monkeypatch):
         pytest.fail("a process is missing")
 
 
+# It never comes to where the processes meet: there is no connection whose end they would notice.
 LEADER = """
 import time
-from lift_core.training.parallel import team
-with team(2):
-    print("together", flush=True)
+from lift_core.training import parallel
+
+def wait(self, store):
+    print("started", flush=True)
     time.sleep(600)
+
+parallel._Followers.await_ready = wait
+with parallel.team(2):
+    pass
 """
 
 
 def test_followers_end_when_the_process_that_trains_is_killed():
     with subprocess.Popen([sys.executable, "-c", LEADER], stdout=subprocess.PIPE, text=True) as leader:
-        assert leader.stdout.readline() == "together\n"
+        assert leader.stdout.readline() == "started\n"
         (follower,) = psutil.Process(leader.pid).children()
         leader.kill()
         follower.wait(timeout=WAIT)
@@ -127,7 +133,7 @@ from lift_core.training.parallel import from_environment
 from lift_core.training.stepper import Stepper
 
 loss_sums, compare = Stepper.loss_sums, Stepper.compare
-refused = []
+refused, compared = [], []
 
 def small_device(self, group):
     tokens = sum(each.length for batch in group for each in batch.examples)
@@ -137,8 +143,9 @@ def small_device(self, group):
     return loss_sums(self, group)
 
 def spoilt(self, names):
-    assert refused
+    compared.append(names)
     if names == ["spoilt"]:
+        assert refused and compared == [["default"], ["spoilt"]]
         next(iter(self._parameters["spoilt"].values())).data[0, 0] += 1e-7
     compare(self, names)
 

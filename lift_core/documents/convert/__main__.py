@@ -1,0 +1,59 @@
+"""Read bytes, write Markdown, as one JSON object: ``converted``, ``refused``, ``damaged`` or ``memory``."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import sys
+from typing import Any
+
+from lift_core.documents.convert import html, pdf, word
+from lift_core.documents.convert.confinement import confine
+from lift_core.documents.converting import ConversionJob, Converted
+from lift_core.errors import DocumentError
+
+_CONVERTERS = {"html": html.convert, "docx": word.convert, "pdf": pdf.convert}
+_MAX_FRAMES = 5000
+"""Deep enough for what people write; deeper nesting is refused."""
+_UNWANTED = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
+"""Control characters and halves of characters, which no text holds on purpose."""
+
+
+def main() -> None:
+    """Convert what standard input holds, as the job in the first argument says."""
+    job = ConversionJob.model_validate_json(sys.argv[1])
+    data = sys.stdin.buffer.read()
+    # What a library prints must not get into the answer.
+    answer_to, sys.stdout = sys.stdout, sys.stderr
+    logging.disable(logging.CRITICAL)
+    sys.setrecursionlimit(_MAX_FRAMES)
+    confine(job)
+    json.dump(_answer(job, data), answer_to)
+
+
+def _answer(job: ConversionJob, data: bytes) -> dict[str, Any]:
+    try:
+        found = _CONVERTERS[job.kind](data, job)
+        text = _UNWANTED.sub("", found.text.replace("\r\n", "\n").replace("\r", "\n").replace("\f", "\n"))
+        if len(text) > job.max_bytes:
+            raise DocumentError(
+                f"'{job.key}' becomes a text of {len(text):,} characters; the limit is {job.max_bytes:,} "
+                "(LIFT_MAX_EXPANDED_BYTES)"
+            )
+        title = _UNWANTED.sub("", found.title) if found.title else None
+        return {"converted": Converted(**{**dict(found), "text": text, "title": title}).model_dump()}
+    except DocumentError as error:
+        return {"refused": str(error)}
+    except MemoryError:
+        return {"memory": True}
+    except RecursionError:
+        return {"refused": f"'{job.key}' nests deeper than any document needs: save it anew, or as text"}
+    # The libraries raise whatever their parsers stumble over; the file is the cause, and this its report.
+    except Exception as error:  # noqa: BLE001
+        cause = f"{type(error).__name__}: {error}".removesuffix(": ")
+        return {"damaged": _UNWANTED.sub("", " ".join(cause.split()))[:200]}
+
+
+if __name__ == "__main__":
+    main()
