@@ -90,11 +90,12 @@ class Steps:
             AlreadyDoneError: the job is done, belongs to another run, or its bytes are those
                 of an earlier version.
             DocumentError: the object is no document that can be read.
+            RecipeError: the recipe names a converter that this version does not have.
         """
-        from lift_core.documents import read_text
+        from lift_core.documents import read_document
 
         claim = self.registry.claim(run_id)
-        with self._stage(claim, "claim"):
+        with self._stage(claim, "claim") as detail:
             limit = self.settings.max_document_bytes
             if claim.size > limit:
                 raise DocumentError(
@@ -103,11 +104,14 @@ class Steps:
                 )
             data = self.store.get_bytes(claim.bucket, claim.key, if_match=claim.etag, max_bytes=limit)
             self.registry.settle(claim.job_id, hashlib.sha256(data).hexdigest(), None)
-            title, text = read_text(data, claim.key)
-            self.registry.settle(claim.job_id, hashlib.sha256(data).hexdigest(), title)
-            self._put_json(layout.text_key(claim.job_id), {"title": title, "text": text})
-        logger_for(claim).info("claimed", title=title, characters=len(text), recipe=claim.recipe.digest[:8])
-        return claim.model_copy(update={"title": title})
+            read = read_document(data, claim.key, converter=claim.recipe.converter, settings=self.settings)
+            self.registry.settle(claim.job_id, hashlib.sha256(data).hexdigest(), read.title)
+            self._put_json(layout.text_key(claim.job_id), {"title": read.title, "text": read.text})
+            detail.update(read.model_dump(include={"kind", "language", "pages"}, exclude_none=True))
+        logger_for(claim).info(
+            "claimed", title=read.title, characters=len(read.text), recipe=claim.recipe.digest[:8], **detail
+        )
+        return claim.model_copy(update={"title": read.title})
 
     def split(self, claim: Claim) -> int:
         """Cut the text into segments and store them; returns how many there are."""

@@ -59,7 +59,7 @@ def converted(data: bytes, key: str, kind: Kind, settings: Settings) -> Converte
     )
     try:
         ended = subprocess.run(
-            [sys.executable, "-P", "-m", _MODULE, job.model_dump_json()],
+            [sys.executable, "-P", "-B", "-m", _MODULE, job.model_dump_json()],
             input=data,
             capture_output=True,
             env=_environment(),
@@ -67,7 +67,7 @@ def converted(data: bytes, key: str, kind: Kind, settings: Settings) -> Converte
         )
     except subprocess.TimeoutExpired as error:
         raise _too_slow(key, settings) from error
-    if ended.returncode:
+    if ended.returncode or not ended.stdout:
         raise _died(key, ended.returncode, ended.stderr, settings)
     answer = json.loads(ended.stdout)
     if "refused" in answer:
@@ -83,7 +83,9 @@ def converted(data: bytes, key: str, kind: Kind, settings: Settings) -> Converte
 
 
 def _environment() -> dict[str, str]:
-    kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH") if name in os.environ}
+    kept = {
+        name: os.environ[name] for name in ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH") if name in os.environ
+    }
     # Fewer arenas: each reserves address space, which is what the limit on memory counts.
     return {**kept, "LANG": "C.UTF-8", "MALLOC_ARENA_MAX": "2", "OMP_NUM_THREADS": "1"}
 

@@ -13,8 +13,12 @@ Kind = Literal["text", "html", "pdf", "docx"]
 READABLE = "LIFT reads plain text, Markdown, HTML, PDF and DOCX"
 
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
-_PICTURES = (b"\x89PNG\r\n", b"\xff\xd8\xff", b"GIF8", b"II*\x00", b"MM\x00*")
-_ARCHIVES = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00", b"7z\xbc\xaf\x27\x1c", b"Rar!", b"\x28\xb5\x2f\xfd")
+# Longer than need be where a text could begin so.
+_PICTURES = (b"\x89PNG\r\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"II*\x00", b"MM\x00*")
+_ARCHIVES = (
+    *(b"\x1f\x8b", b"\xfd7zXZ\x00", b"7z\xbc\xaf\x27\x1c", b"Rar!\x1a\x07", b"\x28\xb5\x2f\xfd"),
+    *(b"BZh%d1AY&SY" % level for level in range(1, 10)),
+)
 _HTML_NAMES = {".html", ".htm", ".xhtml"}
 _BINARY_NAMES = {
     *(".pdf", ".doc", ".docx", ".odt", ".rtf", ".epub"),
@@ -23,7 +27,7 @@ _BINARY_NAMES = {
 _HTML_START = re.compile(r"\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)*<(!doctype\s+html|html)[\s>]", re.I | re.S)
 _TAG = re.compile(rb"<[a-zA-Z!/]|<\x00[a-zA-Z!/]\x00")
 _PDF_HEADER_WITHIN = 1024
-"""Readers accept a PDF whose header is preceded by so many bytes."""
+"""Readers accept a PDF whose header is preceded by so many bytes; a text may speak of the header."""
 
 
 def kind_of(data: bytes, key: str) -> Kind:
@@ -33,7 +37,7 @@ def kind_of(data: bytes, key: str) -> Kind:
         DocumentError: it is of a kind that is not read, or its name promises one that the bytes are not.
     """
     suffix = PurePosixPath(key).suffix.lower()
-    if b"%PDF-" in data[:_PDF_HEADER_WITHIN]:
+    if data.lstrip().startswith(b"%PDF-") or (suffix == ".pdf" and b"%PDF-" in data[:_PDF_HEADER_WITHIN]):
         return "pdf"
     if data.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return "docx"

@@ -29,7 +29,7 @@ _NO_TITLE = re.compile(r"(untitled|unbenannt|document\s*\d*|.*\.(docx?|pdf|html?
 
 
 class Document(Record):
-    """What was read. ``language`` is what the file says of itself, a BCP 47 tag; None where it says nothing."""
+    """What was read. ``language`` is the tag that the file gives itself (``en-GB``); None without one."""
 
     title: str
     text: str
@@ -50,8 +50,8 @@ def read_document(data: bytes, key: str, *, converter: str, settings: Settings) 
     """
     if converter not in CONVERTERS:
         raise RecipeError(f"converter '{converter}' is unknown; this version has {', '.join(CONVERTERS)}")
-    kind = kind_of(data, key)
-    if kind == "text" or not data.strip():
+    kind = kind_of(data, key) if data.strip() else "text"
+    if kind == "text":
         title, text = read_text(data, key)
         return Document(title=title, text=text, kind="text")
     found = converted(data, key, kind, settings)

@@ -6,14 +6,18 @@ import json
 import logging
 import re
 import sys
+from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
-from lift_core.documents.convert import html, pdf, word
+from defusedxml.common import EntitiesForbidden  # type: ignore[import-untyped]
+
 from lift_core.documents.convert.confinement import confine
 from lift_core.documents.converting import ConversionJob, Converted
 from lift_core.errors import DocumentError
 
-_CONVERTERS = {"html": html.convert, "docx": word.convert, "pdf": pdf.convert}
+_CONVERTERS = {"html": "html", "docx": "word", "pdf": "pdf"}
+"""A kind's module: only what is needed is imported, for that is most of a small document's time."""
 _MAX_FRAMES = 5000
 """Deep enough for what people write; deeper nesting is refused."""
 _UNWANTED = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -28,13 +32,15 @@ def main() -> None:
     answer_to, sys.stdout = sys.stdout, sys.stderr
     logging.disable(logging.CRITICAL)
     sys.setrecursionlimit(_MAX_FRAMES)
+    convert = import_module(f"lift_core.documents.convert.{_CONVERTERS[job.kind]}").convert
     confine(job)
-    json.dump(_answer(job, data), answer_to)
+    json.dump(_answer(convert, job, data), answer_to)
+    answer_to.flush()
 
 
-def _answer(job: ConversionJob, data: bytes) -> dict[str, Any]:
+def _answer(convert: Callable[[bytes, ConversionJob], Converted], job: ConversionJob, data: bytes) -> Any:
     try:
-        found = _CONVERTERS[job.kind](data, job)
+        found = convert(data, job)
         text = _UNWANTED.sub("", found.text.replace("\r\n", "\n").replace("\r", "\n").replace("\f", "\n"))
         if len(text) > job.max_bytes:
             raise DocumentError(
@@ -45,6 +51,11 @@ def _answer(job: ConversionJob, data: bytes) -> dict[str, Any]:
         return {"converted": Converted(**{**dict(found), "text": text, "title": title}).model_dump()}
     except DocumentError as error:
         return {"refused": str(error)}
+    except EntitiesForbidden:
+        return {
+            "refused": f"'{job.key}' declares XML entities, which can swell or name other files, "
+            "and which no document needs: open it and save it anew"
+        }
     except MemoryError:
         return {"memory": True}
     except RecursionError:

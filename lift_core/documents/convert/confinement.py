@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import resource
-import site
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import defusedxml
+import defusedxml  # type: ignore[import-untyped]
 
 if TYPE_CHECKING:
     from lift_core.documents.converting import ConversionJob
@@ -53,5 +52,5 @@ def confine(job: ConversionJob) -> None:
 
 def _code_folders() -> tuple[str, ...]:
     """Where Python, the libraries and LIFT lie: modules and tables of characters are read when needed."""
-    folders = [Path(os.__file__).parent, Path(__file__).parents[3], *map(Path, site.getsitepackages())]
+    folders = [str(Path(__file__).parents[3]), *(folder for folder in sys.path if folder)]
     return tuple(f"{os.path.realpath(folder)}/" for folder in folders)

@@ -1,4 +1,4 @@
-"""HTML to Markdown: headings, lists, tables and code stay; scripts, menus, links' addresses and pictures go."""
+"""HTML to Markdown: headings, lists, tables, code stay; scripts, menus, addresses of links, pictures go."""
 
 from __future__ import annotations
 
@@ -42,11 +42,15 @@ def markdown_of(soup: BeautifulSoup) -> str:
     """Markdown of what a page says."""
     for element in soup(_NO_TEXT):
         element.decompose()
+    # A line break in the source is no more than a space, except in what is set letter by letter.
+    for string in soup.find_all(string=re.compile(r"\s\s|[\n\t]")):
+        if not string.find_parent("pre"):
+            string.replace_with(re.sub(r"\s+", " ", string))
     main = soup.find("main") or soup.find("body") or soup
     text: str = MarkdownConverter(
         heading_style="atx",
         bullets="-",
-        strip=_ONLY_LOOKS,
+        strip=list(_ONLY_LOOKS),
         escape_asterisks=False,
         escape_underscores=False,
         escape_misc=False,
