@@ -43,6 +43,9 @@ class Settings(BaseSettings):
     work_bucket: str = "lift-work"
     adapters_bucket: str = "lift-adapters"
 
+    port_offset: int = Field(default=0, ge=0, le=10_000)
+    """Added to the embedded stack's default ports, for several stacks on one machine."""
+
     generator_url: str = ""
     """OpenAI-compatible base URL (ending in ``/v1``) of the model that writes pairs."""
     generator_api_key: SecretStr = SecretStr("none")

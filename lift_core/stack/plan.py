@@ -51,9 +51,9 @@ def make_plan(home: Path, with_airflow: bool = True, with_vllm: bool = True) -> 
     Writes ``secrets.json`` and ``stack.env``. Only for the supervisor that holds the lock.
     """
     known = read_status(home)
-    ports, notes = choose_ports(known.ports if known else {})
-    made = ensure_secrets(home)
     own = Settings(home=home)  # from the environment alone: what the user names is not started
+    ports, notes = choose_ports(known.ports if known else {}, own.port_offset)
+    made = ensure_secrets(home)
     airflow_url = os.environ.get("LIFT_AIRFLOW_DATABASE_URL", "")
     services: list[Service] = []
     needed: list[str] = []

@@ -28,17 +28,18 @@ _SOCKETS = Path("/tmp")  # noqa: S108 - where SeaweedFS itself puts them
 _TRIES = 500
 
 
-def choose_ports(previous: Mapping[str, int]) -> tuple[dict[str, int], list[str]]:
+def choose_ports(previous: Mapping[str, int], offset: int = 0) -> tuple[dict[str, int], list[str]]:
     """A free port for every service, and a note for each that is not the default.
 
-    A port used before by this home comes first, so that addresses stay; then the default;
-    then the next free one above it. Only for a stack that does not run: its own services
+    A port used before by this home comes first, so that addresses stay; then the default with ``offset``
+    added; then the next free one above it. Only for a stack that does not run: its own services
     would be taken for strangers.
     """
     chosen: dict[str, int] = {}
     notes: list[str] = []
     taken: set[int] = set()
-    for name, default in DEFAULT_PORTS.items():
+    for name, usual in DEFAULT_PORTS.items():
+        default = usual + offset
         offsets = (0, GRPC_OFFSET) if name.startswith("s3") else (0,)
         first = [previous[name]] if name in previous else []
         for port in [*first, *range(default, default + _TRIES)]:

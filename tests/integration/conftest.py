@@ -19,7 +19,6 @@ from lift_core.records import AdapterRecord, AdmittedJob, Arrival, Claim, Lease,
 from lift_core.registry import AdapterRegistry
 from lift_core.settings import Settings
 from lift_core.stack import down, up
-from lift_core.stack.ports import DEFAULT_PORTS
 from lift_core.stack.processes import wait_until
 from lift_core.steps import Steps
 from lift_core.store import ObjectStore
@@ -28,9 +27,13 @@ from lift_core.stream import ShardWriter
 PATIENCE_SECONDS = 30
 
 # Workers that run side by side would choose the same free ports at the same moment.
-_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-for _name in DEFAULT_PORTS:
-    DEFAULT_PORTS[_name] += 50 * _WORKER
+PORT_OFFSET = 50 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+
+
+@pytest.fixture(scope="session")
+def port_offset() -> int:
+    """How far the ports of this worker's services lie above the defaults."""
+    return PORT_OFFSET
 
 
 @pytest.fixture(scope="session")
@@ -39,6 +42,7 @@ def stack_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     home = tmp_path_factory.mktemp("stack") / "home"
     with pytest.MonkeyPatch.context() as patch:
         _forget_own_settings(patch)
+        patch.setenv("LIFT_PORT_OFFSET", str(PORT_OFFSET))
         up(home, lambda _: None, with_airflow=False, with_vllm=False)
     yield home
     down(home, lambda _: None)

@@ -16,9 +16,9 @@ from lift_core.stack.state import ensure_secrets
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
+def server(tmp_path_factory, port_offset):
     home = tmp_path_factory.mktemp("pg")
-    port = choose_ports({})[0]["postgres"]
+    port = choose_ports({}, port_offset)[0]["postgres"]
     made = ensure_secrets(home)
     service = Service(
         name="postgres",

@@ -12,7 +12,8 @@ from lift_core.store import ObjectStore
 
 
 @pytest.fixture
-def home(tmp_path, monkeypatch):
+def home(tmp_path, monkeypatch, port_offset):
+    monkeypatch.setenv("LIFT_PORT_OFFSET", str(port_offset))
     for name in ("LIFT_DATABASE_URL", "LIFT_S3_ENDPOINT", "LIFT_S3_ACCESS_KEY", "LIFT_S3_SECRET_KEY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("LIFT_HOME", str(tmp_path))
@@ -37,17 +38,18 @@ def test_up_twice_and_down(home):
     assert store.get_bytes("lift-documents", "kept.txt") == b"kept"
 
 
-def test_a_taken_port_is_told(home):
+def test_a_taken_port_is_told(home, port_offset):
     said = []
+    taken = DEFAULT_PORTS["postgres"] + port_offset
     with socket.socket() as other:
         # Else somebody else has it already, which serves as well.
-        if is_free(DEFAULT_PORTS["postgres"]):
+        if is_free(taken):
             other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            other.bind((HOST, DEFAULT_PORTS["postgres"]))
+            other.bind((HOST, taken))
             other.listen()
         seen = start(home, said)
-    assert seen.ports["postgres"] != DEFAULT_PORTS["postgres"]
-    assert any(str(DEFAULT_PORTS["postgres"]) in line and "postgres" in line for line in said)
+    assert seen.ports["postgres"] != taken
+    assert any(str(taken) in line and "postgres" in line for line in said)
 
 
 def test_the_users_own_services_are_not_started(home, monkeypatch):

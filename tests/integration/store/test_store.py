@@ -199,8 +199,8 @@ def test_a_wrong_key_is_told_with_the_endpoint_and_without_any_secret(store, set
     assert store.get_bytes(bucket, "report.md") == b"text"
 
 
-def test_a_server_that_is_away_is_named_with_the_setting_to_check(settings, bucket):
-    endpoint = f"{HOST}:{choose_ports({})[0]['s3']}"
+def test_a_server_that_is_away_is_named_with_the_setting_to_check(settings, bucket, port_offset):
+    endpoint = f"{HOST}:{choose_ports({}, port_offset)[0]['s3']}"
     away = with_settings(settings, s3_endpoint=endpoint)
     with pytest.raises(ServiceUnavailableError) as raised:
         away.stat(bucket, "report.md")
