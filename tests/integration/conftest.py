@@ -43,7 +43,12 @@ def stack_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         _forget_own_settings(patch)
         patch.setenv("LIFT_PORT_OFFSET", str(PORT_OFFSET))
-        up(home, lambda _: None, with_airflow=False, with_vllm=False)
+        try:
+            up(home, lambda _: None, with_airflow=False, with_vllm=False)
+        except BaseException:
+            # Its supervisor would go on trying after the tests.
+            down(home, lambda _: None)
+            raise
     yield home
     down(home, lambda _: None)
 
