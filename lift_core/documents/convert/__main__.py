@@ -56,7 +56,8 @@ def _answer(convert: Callable[[bytes, ConversionJob], Converted], job: Conversio
             "refused": f"'{job.key}' declares XML entities, which can swell or name other files, "
             "and which no document needs: open it and save it anew"
         }
-    except MemoryError:
+    # Code in C that cannot get memory sometimes says so, and sometimes fails without saying why.
+    except (MemoryError, SystemError):
         return {"memory": True}
     except RecursionError:
         return {"refused": f"'{job.key}' nests deeper than any document needs: save it anew, or as text"}
