@@ -24,7 +24,7 @@ test: setup lint  ## every tier that this machine can run
 	.venv/bin/python -m pytest -n 2 --dist loadfile tests/gpu tests/integration
 	.venv/bin/python -m pytest tests/e2e
 
-unit: setup  ## unit tests only, under a minute
+unit: setup  ## unit tests only
 	.venv/bin/python -m pytest -n auto tests/unit
 
 integration: setup  ## real PostgreSQL and S3

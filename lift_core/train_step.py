@@ -24,8 +24,7 @@ from lift_core.records import AdapterRecord, Claim, Lease, Recipe, TrainingResul
 from lift_core.registry import AdapterRegistry
 from lift_core.settings import Settings
 from lift_core.store import ObjectStore, layout
-from lift_core.stream import ShardReader
-from lift_core.stream.checkpoints import StoredCheckpoints
+from lift_core.stream import ShardReader, StoredCheckpoints
 
 if TYPE_CHECKING:
     from lift_core.training import TrainingProgress

@@ -29,6 +29,12 @@ def bench() -> None:
     """
 
 
+squad_option = click.option(
+    "--data",
+    required=True,
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder of public question sets; squad_dev.jsonl is taken.",
+)
 quick_option = click.option(
     "--quick", is_flag=True, help="The version that ends within 5 minutes on 2 cores; it only prints."
 )
@@ -192,12 +198,7 @@ def evaluation(data: Path, quick: bool, as_json: bool) -> None:
 
 
 @bench.command()
-@click.option(
-    "--data",
-    required=True,
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder of public question sets; squad_dev.jsonl is taken.",
-)
+@squad_option
 @quick_option
 @json_option
 def training(data: Path, quick: bool, as_json: bool) -> None:
@@ -220,12 +221,7 @@ def training(data: Path, quick: bool, as_json: bool) -> None:
 
 
 @bench.command()
-@click.option(
-    "--data",
-    required=True,
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder of public question sets; squad_dev.jsonl is taken.",
-)
+@squad_option
 @quick_option
 @json_option
 def together(data: Path, quick: bool, as_json: bool) -> None:
@@ -283,12 +279,7 @@ def overlap(file: Path | None, quick: bool, as_json: bool) -> None:
 
 
 @bench.command()
-@click.option(
-    "--data",
-    required=True,
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder of public question sets: squad_dev.jsonl.",
-)
+@squad_option
 @click.option("--epochs", type=click.IntRange(1, 16), help="By default the recipe's.")
 @quick_option
 @json_option

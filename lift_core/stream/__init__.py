@@ -1,7 +1,9 @@
-"""Pairs on their way from synthesis to training: manifest in Postgres, shards in the object store."""
+"""Pairs on their way from synthesis to training, and how far the training came: rows in Postgres, objects
+in the object store."""
 
+from lift_core.stream.checkpoints import StoredCheckpoints
 from lift_core.stream.manifest import Manifest, ShardStore
 from lift_core.stream.reader import ShardReader, read_shard
 from lift_core.stream.writer import ShardWriter
 
-__all__ = ["Manifest", "ShardReader", "ShardStore", "ShardWriter", "read_shard"]
+__all__ = ["Manifest", "ShardReader", "ShardStore", "ShardWriter", "StoredCheckpoints", "read_shard"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 from lift_core.records import LoraRecipe
 from lift_core.training import attention
 from lift_core.training.lora import Routing, fuse
+from lift_core.training.packing import Pack
 from lift_core.training.parallel import Ranks
 
 
@@ -127,7 +129,7 @@ class Adapters:
             if f".lora_A.{name}." in key or f".lora_B.{name}." in key
         }
 
-    def logits(self, pack: Any) -> torch.Tensor:
+    def logits(self, pack: Pack) -> torch.Tensor:
         """Vocabulary logits at a pack's ``sources``, (m, vocabulary), in float32."""
         device = self.backbone.device
         self._routing.spans = pack.spans
@@ -142,7 +144,7 @@ class Adapters:
             logits = self._soft_cap * torch.tanh(logits / self._soft_cap)
         return logits
 
-    @property
+    @cached_property
     def flops_per_token(self) -> float:
         """Operations of one token's forward and backward pass through the layers' matrices.
 
@@ -157,7 +159,7 @@ class Adapters:
                 learning += module.lora_A[first].weight.numel() + module.lora_B[first].weight.numel()
         return 4.0 * frozen + 6.0 * learning
 
-    @property
+    @cached_property
     def flops_per_answer_token(self) -> float:
         """Operations of the vocabulary's matrix at one position, forward and back."""
         return 4.0 * float(self._causal.lm_head.weight.numel())

@@ -29,7 +29,8 @@ MAX_HELD_OUT = 64
 class Document:
     """What is trained: a stream of pairs, how, and where the adapter goes.
 
-    ``text`` is needed only where the recipe learns the document's own text.
+    ``name`` is the adapter's while it is trained, and has no dot. ``text`` is needed only where the recipe
+    learns the document's own text.
     """
 
     name: str

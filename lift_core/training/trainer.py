@@ -106,7 +106,7 @@ def train_together(
     with an error, or whose loss diverges, leaves the others as they are: its outcome is that error.
 
     Raises:
-        ValueError: the recipes do not fit together, or two documents have one name.
+        ValueError: the recipes do not fit together, two documents have one name, or a name has a dot.
         InterruptedTrainingError: the process was told to leave; every checkpoint was taken.
         TransientError: another process of this training has ended, or does not answer.
     """
@@ -134,6 +134,8 @@ def train_together(
 def _check_fit(documents: Sequence[Document]) -> None:
     if len({document.name for document in documents}) < len(documents):
         raise ValueError("two documents that are trained together have one name")
+    if dotted := [document.name for document in documents if "." in document.name]:
+        raise ValueError(f"the name '{dotted[0]}' has a dot, which PyTorch refuses in an adapter's")
     shapes = {
         (each.recipe.base_model, each.recipe.base_revision, each.recipe.training.precision, each.recipe.lora)
         for each in documents
@@ -215,8 +217,6 @@ class _Training:
         self._on_progress = on_progress
         self._best = saving.restore(self.course, stepper) if saving is not None else {}
         self._steps: Iterator[CourseStep] = self.course.steps(done=len(self.course.losses))
-        self._epoch = 1
-        self._over = False
 
     def next_step(self) -> CourseStep | None:
         """The next step; None at the end. At the end of an epoch the held-out pairs are looked at."""

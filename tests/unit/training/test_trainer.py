@@ -165,6 +165,12 @@ def test_documents_of_another_shape_are_not_trained_together(tiny, tmp_path):
         train_together(documents, Backbone(tiny, "fp32"))
 
 
+def test_a_name_with_a_dot_is_refused_in_words(tiny, tmp_path):
+    document = Document("report.v1", PAIRS, RECIPE, "Marra", tmp_path / "one")
+    with pytest.raises(ValueError, match=r"'report\.v1' has a dot"):
+        train_together([document], Backbone(tiny, "fp32"))
+
+
 # --- checkpoints -------------------------------------------------------------------------------
 
 
