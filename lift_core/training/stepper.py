@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -55,7 +56,7 @@ class Stepper:
         self.answer_tokens = dict.fromkeys(recipes, 0)
 
     def step(self, batches: Sequence[Batch], rates: Mapping[str, float] | None = None) -> dict[str, float]:
-        """Train each adapter on its batch, at its recipe's learning rate or another one.
+        """Train each adapter on its batches, at its recipe's learning rate or another one.
 
         Where a device's memory does not suffice, the budget is halved and the step done anew: nothing has
         been learned of it until then. With a sharded model that is an error: the other processes are in the
@@ -109,7 +110,9 @@ class Stepper:
         self, batches: Sequence[Batch], dealt: Sequence[Sequence[list[Batch]]], losses: dict[str, float]
     ) -> None:
         """Gradients and losses of this process's packs, added to what is there."""
-        answer_tokens = {batch.adapter: batch.answer_tokens for batch in batches}
+        answer_tokens: Counter[str] = Counter()
+        for batch in batches:
+            answer_tokens[batch.adapter] += batch.answer_tokens
         for group in dealt[self._ranks.rank]:
             found = self.loss_sums(group)
             parts = {name: loss / answer_tokens[name] for name, loss in found.items()}
@@ -164,10 +167,11 @@ class Stepper:
         packed = pack(group)
         logits = self._adapters.logits(packed)
         targets = packed.targets.to(logits.device)
-        return {
-            name: F.cross_entropy(logits[place], targets[place], reduction="sum")
-            for name, place in packed.answers
-        }
+        sums: dict[str, torch.Tensor] = {}
+        for name, place in packed.answers:
+            found = F.cross_entropy(logits[place], targets[place], reduction="sum")
+            sums[name] = sums[name] + found if name in sums else found
+        return sums
 
     @torch.no_grad()
     def mean_loss(self, batch: Batch) -> float:
