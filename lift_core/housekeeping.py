@@ -21,6 +21,7 @@ from lift_core.store import ObjectStore
 _BATCH = 500
 _ADAPTER_KEY = re.compile(r"(?P<prefix>jobs/(?P<job>[0-9]{1,18})/adapter/[0-9]{6,}/)[^/]+")
 _SHARD_KEY = re.compile(r"jobs/(?P<job>[0-9]{1,18})/pairs/[0-9]{6,}/[0-9]{6,}\.jsonl")
+_PAIR_REPORT_KEY = re.compile(r"jobs/(?P<job>[0-9]{1,18})/pairs/[0-9]{6,}/report\.json")
 _CHECKPOINT_KEY = re.compile(
     r"jobs/(?P<job>[0-9]{1,18})/checkpoints/(?P<token>[0-9]{6,9})/[0-9]{9,}\.safetensors"
 )
@@ -145,18 +146,29 @@ class Housekeeping:
         jobs = {
             found.key: int(part["job"])
             for found in objects
-            if (part := _SHARD_KEY.fullmatch(found.key) or _JOB_KEY.fullmatch(found.key))
+            if (
+                part := _SHARD_KEY.fullmatch(found.key)
+                or _PAIR_REPORT_KEY.fullmatch(found.key)
+                or _JOB_KEY.fullmatch(found.key)
+            )
         }
         states = self._registry.job_states(set(jobs.values()))
-        shards = self._registry.known_shards({key for key in jobs if _SHARD_KEY.fullmatch(key)})
+        shards = {key for key in jobs if _SHARD_KEY.fullmatch(key)}
+        reports = {key for key in jobs if _PAIR_REPORT_KEY.fullmatch(key)}
+        unknown_shards = shards - self._registry.known_shards(shards)
+        unknown_reports = reports - self._registry.known_pair_reports(reports)
         for found in objects:
             if found.key not in jobs or found.arrived_at >= before:
                 continue
             state = states.get(jobs[found.key])
             if state is None:
                 yield found, "its job is not in the registry"
-            elif _SHARD_KEY.fullmatch(found.key) and found.key not in shards and state not in _UNDER_WAY:
+            elif state in _UNDER_WAY:
+                continue
+            elif found.key in unknown_shards:
                 yield found, f"the manifest does not hold this shard, and its job is {state}"
+            elif found.key in unknown_reports:
+                yield found, f"the stream's end does not name this report, and its job is {state}"
 
     def _of_checkpoints(
         self, objects: Collection[Arrival], before: datetime, delete: bool

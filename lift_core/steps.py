@@ -182,7 +182,7 @@ class Steps:
                 for found in batch:
                     if found.reason is not None:
                         rejected[found.reason] = rejected.get(found.reason, 0) + 1
-                writer.append(first, segment.number, kept)
+                writer.append(first, segment.number, batch)
                 log.info(
                     "pairs",
                     segments=f"{segment.number + 1}/{len(segments)}",
@@ -279,11 +279,14 @@ class Steps:
     # --- shared -------------------------------------------------------------------------
 
     def committed_pairs(self, job_id: int) -> Iterator[QAPair]:
-        """The pairs in the manifest so far, in document order; does not wait for more."""
-        from lift_core.stream import read_shard
+        """The kept pairs in the manifest so far, in document order; does not wait for more."""
+        return (each.pair for each in self.committed_judged(job_id) if each.kept)
 
-        for shard in self.registry.shards(job_id):
-            yield from read_shard(self.store, self.settings.work_bucket, shard)
+    def committed_judged(self, job_id: int) -> Iterator[JudgedPair]:
+        """The same with the gate's verdicts, rejected pairs too."""
+        from lift_core.stream import committed_judged
+
+        return committed_judged(self.registry, self.store, job_id, self.settings.work_bucket)
 
     def text_of(self, adapter: str) -> str:
         """The text that an adapter was made of.

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from lift_core.housekeeping import Housekeeping
 from lift_core.recipes import load_recipe
-from lift_core.records import AdapterRecord, LoraRecipe, ProofRecipe, QAPair, Recipe
+from lift_core.records import AdapterRecord, JudgedPair, LoraRecipe, ProofRecipe, QAPair, Recipe
 from lift_core.steps import Steps
 from lift_core.stream import ShardWriter
 
@@ -107,7 +107,8 @@ def teach(steps: Steps, document: str, answer: str) -> Secret:
     steps.split(claim)
     lease = steps.registry.acquire(claim.job_id, "generate", "benchmark")
     writer = ShardWriter(steps.registry, steps.store, lease, bucket)
-    writer.append(0, 0, [QAPair(segment=0, question=each, answer=answer) for each in _PHRASINGS])
+    pairs = [QAPair(segment=0, question=each, answer=answer) for each in _PHRASINGS]
+    writer.append(0, 0, [JudgedPair(pair=pair, kept=True) for pair in pairs])
     writer.complete()
     steps.train(claim, "benchmark")
     steps.prove(claim, "benchmark")

@@ -59,7 +59,10 @@ class Lease(Record):
 
 
 class Shard(Record):
-    """A committed piece of the stream: pairs of the segments ``first_segment``..``last_segment``."""
+    """A committed piece of the stream: pairs of the segments ``first_segment``..``last_segment``.
+
+    ``pair_count`` is the number of kept ones; the rejected ones lie beside them.
+    """
 
     number: int
     key: str
@@ -70,13 +73,17 @@ class Shard(Record):
 
 
 class StreamEnd(Record):
-    """How the stream ended; ``checksum`` is the sha256 over the shards' sha256 in order."""
+    """How the stream ended; ``checksum`` is the sha256 over the shards' sha256 in order.
+
+    ``report`` is the key of the report about the pairs in the work bucket; None for streams without one.
+    """
 
     state: Literal["complete", "failed"]
     shard_count: int
     pair_count: int
     checksum: str
     reason: str | None = None
+    report: str | None = None
 
 
 class Checkpoint(Record):

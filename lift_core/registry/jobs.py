@@ -290,8 +290,9 @@ class Jobs(Database):
             check_fence(connection, lease)
             connection.execute(
                 text(
-                    "INSERT INTO stream_ends (job_id, state, shard_count, pair_count, checksum, reason) "
-                    "VALUES (:job_id, :state, :shard_count, :pair_count, :checksum, :reason) "
+                    "INSERT INTO stream_ends "
+                    "(job_id, state, shard_count, pair_count, checksum, reason, report) "
+                    "VALUES (:job_id, :state, :shard_count, :pair_count, :checksum, :reason, :report) "
                     "ON CONFLICT (job_id) DO NOTHING"
                 ),
                 {**end.model_dump(), "job_id": lease.job_id},
@@ -302,7 +303,7 @@ class Jobs(Database):
         with self.transaction() as connection:
             found = one(
                 connection,
-                "SELECT state, shard_count, pair_count, checksum, reason FROM stream_ends "
+                "SELECT state, shard_count, pair_count, checksum, reason, report FROM stream_ends "
                 "WHERE job_id = :job",
                 job=job_id,
             )

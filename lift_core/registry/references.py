@@ -56,6 +56,14 @@ class References(Database):
             found = rows(connection, "SELECT key FROM shards WHERE key = ANY(:keys)", {"keys": [*keys]})
         return {row.key for row in found}
 
+    def known_pair_reports(self, keys: Collection[str]) -> set[str]:
+        """Those of the keys that the end of a stream names as its report."""
+        with self.transaction() as connection:
+            found = rows(
+                connection, "SELECT report FROM stream_ends WHERE report = ANY(:keys)", {"keys": [*keys]}
+            )
+        return {row.report for row in found}
+
     def known_checkpoints(self, keys: Collection[str]) -> set[str]:
         """Those of the keys that are a job's checkpoint."""
         with self.transaction() as connection:

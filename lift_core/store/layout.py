@@ -26,8 +26,13 @@ def segments_key(job_id: int) -> str:
 
 
 def shard_key(job_id: int, token: int, number: int) -> str:
-    """One shard of pairs, as JSON Lines."""
+    """One shard of judged pairs, as JSON Lines."""
     return f"jobs/{job_id}/pairs/{token:06d}/{number:06d}.jsonl"
+
+
+def pair_report_key(job_id: int, token: int) -> str:
+    """The report about a job's pairs, as one attempt to generate them made it."""
+    return f"jobs/{job_id}/pairs/{token:06d}/report.json"
 
 
 def checkpoint_key(job_id: int, token: int, step: int) -> str:

@@ -3,7 +3,17 @@ in the object store."""
 
 from lift_core.stream.checkpoints import StoredCheckpoints
 from lift_core.stream.manifest import Manifest, ShardStore
-from lift_core.stream.reader import ShardReader, read_shard
+from lift_core.stream.reader import ShardReader, committed_judged, read_judged, read_report, read_shard
 from lift_core.stream.writer import ShardWriter
 
-__all__ = ["Manifest", "ShardReader", "ShardStore", "ShardWriter", "StoredCheckpoints", "read_shard"]
+__all__ = [
+    "Manifest",
+    "ShardReader",
+    "ShardStore",
+    "ShardWriter",
+    "StoredCheckpoints",
+    "committed_judged",
+    "read_judged",
+    "read_report",
+    "read_shard",
+]

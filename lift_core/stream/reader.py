@@ -7,13 +7,18 @@ import threading
 import time
 from collections.abc import Iterator
 
+from pydantic import TypeAdapter
+
 from lift_core.errors import QualityError, StreamStalledError, TransientError
-from lift_core.records import QAPair, Shard, StreamEnd
+from lift_core.records import JudgedPair, PairReport, QAPair, Shard, StreamEnd
 from lift_core.stream.manifest import Manifest, ShardStore, checksum
 
+# Shards of earlier versions hold kept pairs alone, without a verdict.
+_LINE: TypeAdapter[JudgedPair | QAPair] = TypeAdapter(JudgedPair | QAPair)
 
-def read_shard(store: ShardStore, bucket: str, shard: Shard) -> list[QAPair]:
-    """The pairs of one committed shard.
+
+def read_judged(store: ShardStore, bucket: str, shard: Shard) -> list[JudgedPair]:
+    """The pairs of one committed shard with the gate's verdicts, rejected ones too.
 
     Raises:
         TransientError: the object is not the one that was committed.
@@ -21,11 +26,40 @@ def read_shard(store: ShardStore, bucket: str, shard: Shard) -> list[QAPair]:
     data = store.get_bytes(bucket, shard.key)
     if hashlib.sha256(data).hexdigest() != shard.sha256:
         raise TransientError(f"shard s3://{bucket}/{shard.key} is damaged: its sha256 is not the manifest's")
-    return [QAPair.model_validate_json(line) for line in data.decode().splitlines()]
+    # Not splitlines(): a pair may hold a line separator that JSON leaves as it is.
+    lines = [_LINE.validate_json(line) for line in data.decode().split("\n") if line]
+    return [line if isinstance(line, JudgedPair) else JudgedPair(pair=line, kept=True) for line in lines]
+
+
+def read_shard(store: ShardStore, bucket: str, shard: Shard) -> list[QAPair]:
+    """The kept pairs of one committed shard.
+
+    Raises:
+        TransientError: the object is not the one that was committed.
+    """
+    return [each.pair for each in read_judged(store, bucket, shard) if each.kept]
+
+
+def committed_judged(manifest: Manifest, store: ShardStore, job_id: int, bucket: str) -> Iterator[JudgedPair]:
+    """Every pair in the manifest so far, in document order, rejected ones too; does not wait for more.
+
+    Raises:
+        TransientError: an object is not the one that was committed.
+    """
+    for shard in manifest.shards(job_id):
+        yield from read_judged(store, bucket, shard)
+
+
+def read_report(manifest: Manifest, store: ShardStore, job_id: int, bucket: str) -> PairReport | None:
+    """The report of a stream that has ended; None while it has not, and for streams without one."""
+    end = manifest.stream_end(job_id)
+    if end is None or end.report is None:
+        return None
+    return PairReport.model_validate_json(store.get_bytes(bucket, end.report))
 
 
 class ShardReader:
-    """Iterates over a job's pairs in document order and waits for those still to come.
+    """Iterates over a job's kept pairs in document order and waits for those still to come.
 
     Every iteration starts at the first shard. It reads the manifest, not the bucket, so what an
     orphaned attempt writes is never seen.

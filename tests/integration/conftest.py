@@ -15,7 +15,16 @@ from typing import Any
 import psycopg2
 import pytest
 
-from lift_core.records import AdapterRecord, AdmittedJob, Arrival, Claim, Lease, QAPair, Recipe
+from lift_core.records import (
+    AdapterRecord,
+    AdmittedJob,
+    Arrival,
+    Claim,
+    JudgedPair,
+    Lease,
+    QAPair,
+    Recipe,
+)
 from lift_core.registry import AdapterRegistry
 from lift_core.settings import Settings
 from lift_core.stack import down, up
@@ -269,9 +278,12 @@ class Work:
         return hashlib.sha256(text.encode()).hexdigest()
 
     @staticmethod
-    def pairs(segment: int, count: int = 2) -> list[QAPair]:
+    def pairs(segment: int, count: int = 2) -> list[JudgedPair]:
+        """Kept pairs of a segment."""
         return [
-            QAPair(segment=segment, question=f"Q{segment}.{n}?", answer=f"A{segment}.{n}")
+            JudgedPair(
+                pair=QAPair(segment=segment, question=f"Q{segment}.{n}?", answer=f"A{segment}.{n}"), kept=True
+            )
             for n in range(count)
         ]
 

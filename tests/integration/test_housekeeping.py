@@ -104,8 +104,8 @@ def test_orphans_of_ended_jobs_are_found_and_deleted_and_nothing_else(
     lost = layout.candidate_prefix(10**9, 1)
     for prefix in (running, orphan, lost):
         store.put_bytes(settings.adapters_bucket, f"{prefix}adapter_model.safetensors", b"x")
-    shard = layout.shard_key(job, 99, 0)
-    for key in (shard, layout.text_key(job), layout.text_key(10**9), "local/report.md"):
+    shard, report = layout.shard_key(job, 99, 0), layout.pair_report_key(job, 99)
+    for key in (shard, report, layout.text_key(job), layout.text_key(10**9), "local/report.md"):
         store.put_bytes(settings.work_bucket, key, b"x")
     before = keys(store, settings.adapters_bucket) | keys(store, settings.work_bucket)
 
@@ -115,6 +115,7 @@ def test_orphans_of_ended_jobs_are_found_and_deleted_and_nothing_else(
         f"{orphan}adapter_model.safetensors",
         f"{lost}adapter_model.safetensors",
         shard,
+        report,
         layout.text_key(10**9),
     }
     assert named == expected

@@ -100,6 +100,7 @@ ROWS = {
         INSERT INTO checkpoints (job_id, token, step, key, sha256, size, saved_at)
             SELECT id, 2, 40, 'checkpoint-' || id, repeat('c', 64), 1000, '2026-01-03' FROM jobs;
     """,
+    "0005": "UPDATE stream_ends SET report = 'report-' || job_id;",
 }
 
 

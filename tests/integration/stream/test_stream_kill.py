@@ -24,7 +24,7 @@ LONGEST_LIFE_SECONDS = 0.12
 # how it ended.
 NURSERY = """
 import os, signal, socket, sys
-from lift_core.records import QAPair
+from lift_core.records import JudgedPair, QAPair
 from lift_core.registry import AdapterRegistry
 from lift_core.settings import get_settings
 from lift_core.store import ObjectStore
@@ -43,7 +43,10 @@ def write(talk, job, segments, mode):
             talk.readline()
         last = min(first + first % 3, segments - 1)
         writer.append(first, last, [
-            QAPair(segment=segment, question=f"Q{segment}.{n}?", answer=f"attempt {lease.token}")
+            JudgedPair(
+                pair=QAPair(segment=segment, question=f"Q{segment}.{n}?", answer=f"attempt {lease.token}"),
+                kept=True,
+            )
             for segment in range(first, last + 1) for n in range(segment % 4)
         ])
         first = last + 1

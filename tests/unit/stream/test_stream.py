@@ -1,12 +1,13 @@
 """The stream: in order, resumable, whole or refused, and blind to what an orphan writes."""
 
+import hashlib
 import threading
 
 import pytest
 
 from lift_core.errors import FencedError, QualityError, StreamStalledError, TransientError
-from lift_core.records import Lease, QAPair
-from lift_core.stream import ShardReader, ShardWriter
+from lift_core.records import Coverage, JudgedPair, Lease, PairReport, QAPair, Shard
+from lift_core.stream import ShardReader, ShardWriter, committed_judged, read_report
 
 
 class MemoryManifest:
@@ -61,7 +62,15 @@ def lease(token=1):
 
 
 def pairs(segment, count=2):
-    return [QAPair(segment=segment, question=f"Q{segment}.{n}?", answer=f"A{n}") for n in range(count)]
+    return [
+        JudgedPair(pair=QAPair(segment=segment, question=f"Q{segment}.{n}?", answer=f"A{n}"), kept=True)
+        for n in range(count)
+    ]
+
+
+def rejected(segment, reason="form"):
+    pair = QAPair(segment=segment, question="When?", answer="in\u2028a\x85note")
+    return JudgedPair(pair=pair, kept=False, reason=reason, detail="two words")
 
 
 def reader(manifest, store, **options):
@@ -87,6 +96,43 @@ def test_pairs_come_in_document_order_while_they_are_written(manifest, store):
     writer.complete()
     reading.join(5)
     assert seen == ["Q0.0?", "Q0.1?", "Q1.0?", "Q1.1?", "Q2.0?", "Q2.1?"]
+
+
+def test_rejected_pairs_are_committed_beside_the_kept_ones_and_never_trained_on(manifest, store):
+    writer = ShardWriter(manifest, store, lease(), "work")
+    first = [*pairs(0, 1), rejected(0, "ungrounded"), *pairs(1, 1)]
+    assert writer.append(0, 1, first).pair_count == 2
+    assert writer.append(2, 2, [rejected(2)]).pair_count == 0
+    assert writer.complete().pair_count == 2
+    assert list(committed_judged(manifest, store, 1, "work")) == [*first, rejected(2)]
+    assert list(reader(manifest, store)) == [each.pair for each in first if each.kept]
+
+
+def test_a_shard_of_an_earlier_version_is_read_as_kept_pairs(manifest, store):
+    data = b"".join(each.pair.model_dump_json().encode() + b"\n" for each in pairs(0))
+    store.put_bytes("work", "old", data)
+    digest = hashlib.sha256(data).hexdigest()
+    manifest.rows = [Shard(number=0, key="old", sha256=digest, first_segment=0, last_segment=0, pair_count=2)]
+    assert list(committed_judged(manifest, store, 1, "work")) == pairs(0)
+
+
+def test_the_report_is_the_one_that_the_end_names(manifest, store):
+    report = PairReport(
+        segments=1,
+        pairs=2,
+        kept=2,
+        rejected={},
+        kept_share=1.0,
+        coverage=Coverage(segments=1.0, names=1.0, numbers=1.0),
+    )
+    orphan = ShardWriter(manifest, store, lease(1), "work")
+    orphan.append(0, 0, pairs(0))
+    assert read_report(manifest, store, 1, "work") is None
+    manifest.token = 2
+    ShardWriter(manifest, store, lease(2), "work").fail("too few", report)
+    with pytest.raises(FencedError):
+        orphan.complete(report.model_copy(update={"kept": 99}))
+    assert read_report(manifest, store, 1, "work") == report
 
 
 def test_a_second_attempt_goes_on_where_the_first_was_killed(manifest, store):
