@@ -49,6 +49,13 @@ class Settings(BaseSettings):
     generator_url: str = ""
     """OpenAI-compatible base URL (ending in ``/v1``) of the model that writes pairs."""
     generator_api_key: SecretStr = SecretStr("none")
+    reader_url: str = ""
+    """The same of the model that answers the questions again, a recipe's ``gate.reader``; empty: the
+    generator's server has it too."""
+    reader_api_key: SecretStr = SecretStr("none")
+    judge_url: str = ""
+    """The same of the stronger model that looks at pairs, a recipe's ``gate.judge``."""
+    judge_api_key: SecretStr = SecretStr("none")
     serving_url: str = ""
     """OpenAI-compatible base URLs of the vLLM servers that serve adapters, separated by commas.
 

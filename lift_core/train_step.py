@@ -24,13 +24,15 @@ from lift_core.records import AdapterRecord, Claim, Lease, Recipe, TrainingResul
 from lift_core.registry import AdapterRegistry
 from lift_core.settings import Settings
 from lift_core.store import ObjectStore, layout
-from lift_core.stream import ShardReader, StoredCheckpoints
+from lift_core.stream import ShardReader, StoredCheckpoints, read_report
 
 if TYPE_CHECKING:
     from lift_core.training import TrainingProgress
 
 READER_WAKE_SECONDS = 0.2
 LOG_SECONDS = 5.0
+PAIR_REPORT = "pair_report.json"
+"""How good the pairs were that an adapter learned; one of its files."""
 
 
 @dataclass(frozen=True)
@@ -167,15 +169,19 @@ class Training:
         from lift_core.training import sha256_files
         from lift_core.training.learning_curve import learning_curve
 
+        scores = {"train_loss": result.final_loss, "train_seconds": result.seconds}
+        if result.held_out_losses:
+            scores["held_out_loss"] = result.held_out_losses[result.epochs - 1]
+        report = read_report(self._registry, self._store, work.claim.job_id, self._settings.work_bucket)
+        if report is not None:
+            (work.adapter_folder / PAIR_REPORT).write_text(report.model_dump_json(indent=1), "utf-8")
+            scores |= report.scores
         files = sha256_files(work.adapter_folder)
         prefix = layout.candidate_prefix(work.claim.job_id, work.lease.token)
         for name in files:
             self._store.put_file(
                 self._settings.adapters_bucket, f"{prefix}{name}", work.adapter_folder / name
             )
-        scores = {"train_loss": result.final_loss, "train_seconds": result.seconds}
-        if result.held_out_losses:
-            scores["held_out_loss"] = result.held_out_losses[result.epochs - 1]
         bucket, curve = self._settings.work_bucket, layout.learning_curve_key(work.claim.job_id)
         picture = learning_curve(result, work.claim.title)
         self._store.put_bytes(bucket, curve, picture, content_type="image/svg+xml")

@@ -59,7 +59,10 @@ class Coverage(Record):
 
 
 class GenerationCost(Record):
-    """What the pairs of a document cost; tokens are those of all requests, ``seconds`` are of the clock."""
+    """What the pairs of a document cost; tokens are those of all requests, ``seconds`` are of the clock.
+
+    The attempt that wrote the report counted it: what killed ones before it had asked for is not in it.
+    """
 
     requests: int = 0
     prompt_tokens: int = 0
@@ -79,3 +82,11 @@ class PairReport(Record):
     coverage: Coverage
     faithfulness: Estimate | None = None
     cost: GenerationCost = GenerationCost()
+
+    @property
+    def scores(self) -> dict[str, float]:
+        """The report in up to three shares of 1, as scores of the adapter that learned the pairs."""
+        found = {"kept_share": self.kept_share, "coverage": self.coverage.segments}
+        if self.faithfulness is not None:
+            found["faithfulness"] = self.faithfulness.share
+        return found

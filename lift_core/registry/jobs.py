@@ -213,15 +213,16 @@ class Jobs(Database):
                 {"job": job_id, "stage": stage, "detail": json.dumps(detail)},
             )
 
-    def end_open_stage(self, job_id: int, stage: Stage) -> None:
+    def end_open_stage(self, job_id: int, stage: Stage, detail: dict[str, Any] | None = None) -> None:
         """Record that a stage has ended, where no attempt lived to say so."""
         with self.transaction() as connection:
             connection.execute(
                 text(
-                    "UPDATE stages SET ended_at = clock_timestamp() "
+                    "UPDATE stages SET ended_at = clock_timestamp(), "
+                    "detail = coalesce(cast(:detail AS jsonb), detail) "
                     "WHERE job_id = :job AND stage = :stage AND ended_at IS NULL"
                 ),
-                {"job": job_id, "stage": stage},
+                {"job": job_id, "stage": stage, "detail": json.dumps(detail) if detail is not None else None},
             )
 
     def stage_times_of(self, bucket: str, key: str) -> list[StageTime]:
