@@ -1,18 +1,168 @@
-"""Prompt profile ``lines``: what the taught small model knows, and how its answer is read."""
+"""What models are sent, made from a profile's templates, and how their completions are read."""
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
-_PAIR = re.compile(r"Q:[ \t]*(.+?)[ \t]*\nA:[ \t]*(.+)")
+from lift_core.records.base import Record
+from lift_core.synthesis.profiles import Profile, load_profile
+
+NOT_STATED = "not stated"
+"""The answer of a reader that does not find one."""
+_PLACE = re.compile(r"\{([a-z_]+)\}")
+_LINES_PAIR = re.compile(r"Q:[ \t]*(.+?)[ \t]*\nA:[ \t]*(.+)")
+_SHOWN = 80
+"""Characters of an unreadable completion that are shown."""
+
+
+class Prompt(Record):
+    """One request's content: a ``text`` to complete, or the ``messages`` of a chat.
+
+    The completion ends before one of ``stop``; ``json_schema`` is the JSON schema that the server holds it to.
+    """
+
+    text: str = ""
+    messages: tuple[dict[str, str], ...] = ()
+    stop: tuple[str, ...] = ()
+    json_schema: dict[str, Any] | None = None
+
+
+# --- writing ----------------------------------------------------------------------------------
+
+
+def writing_prompt(
+    profile: Profile, *, title: str, context: str, segment: str, pairs: int, touch: Sequence[str] = ()
+) -> Prompt:
+    """Ask for ``pairs`` pairs about a segment; ``touch`` are names and numbers that should occur in them.
+
+    A profile without a place for ``pairs`` or ``touch`` (``lines``) asks as it always does.
+    """
+    names = _filled(profile.touch, {"names": "; ".join(touch)}) if touch else ""
+    return _prompt(profile, title=title, context=context, segment=segment, pairs=pairs, touch=names)
+
+
+def global_prompt(profile: Profile, *, title: str, section: str, pairs: int) -> Prompt:
+    """Ask for ``pairs`` pairs that need distant parts of a section together."""
+    return _prompt(profile, title=title, section=section, pairs=pairs)
+
+
+def reading_prompt(profile: Profile, *, title: str, context: str, segment: str, question: str) -> Prompt:
+    """Ask for the answer to a question, read from the segment."""
+    return _prompt(profile, title=title, context=context, segment=segment, question=question)
+
+
+def judging_prompt(profile: Profile, *, title: str, source: str, question: str, answer: str) -> Prompt:
+    """Ask whether the source supports a pair."""
+    return _prompt(profile, title=title, source=source, question=question, answer=answer)
+
+
+def _prompt(profile: Profile, **values: str | int) -> Prompt:
+    if profile.one_line:
+        values |= {name: " ".join(str(values[name]).split()) for name in ("context", "segment")}
+    values["context"] = values.get("context") or profile.no_context
+    return Prompt(
+        text=_filled(profile.text, values),
+        messages=tuple(
+            {"role": message.role, "content": _filled(message.content, values)}
+            for message in profile.messages
+        ),
+        stop=profile.stop,
+        json_schema=_filled_schema(profile.json_schema, values),
+    )
+
+
+def _filled(template: str, values: Mapping[str, str | int]) -> str:
+    # In one pass: a value may hold braces, as titles and source code do.
+    return _PLACE.sub(lambda place: str(values[place[1]]), template)
+
+
+def _filled_schema(schema: Any, values: Mapping[str, str | int]) -> Any:
+    if isinstance(schema, dict):
+        return {key: _filled_schema(value, values) for key, value in schema.items()}
+    if isinstance(schema, list):
+        return [_filled_schema(value, values) for value in schema]
+    place = _PLACE.fullmatch(schema) if isinstance(schema, str) else None
+    return values[place[1]] if place else schema
+
+
+# --- reading ----------------------------------------------------------------------------------
+
+
+def read_pairs(profile: Profile, completion: str) -> list[tuple[str, str]]:
+    """The (question, answer) pairs of a completion, in its order; anything else in it is ignored.
+
+    Whole pairs are read from a completion that was cut off, too.
+    """
+    if profile.reads == "lines":
+        return read_lines(completion)
+    return [pair for value in _objects(completion) for pair in _pairs_in(value)]
+
+
+def read_lines(completion: str) -> list[tuple[str, str]]:
+    """The pairs of ``Q:`` and ``A:`` lines."""
+    return [(question.strip(), answer.strip()) for question, answer in _LINES_PAIR.findall(completion)]
+
+
+def read_answer(completion: str) -> str | None:
+    """A reader's answer, the first line of its completion; None: the segment does not say."""
+    answer = next(iter(completion.strip().splitlines()), "").strip()
+    return None if answer.rstrip(".").casefold() in ("", NOT_STATED) else answer
+
+
+def read_judgement(completion: str) -> tuple[bool, str]:
+    """Whether a judge finds the pair supported, and why. What cannot be read supports nothing."""
+    for value in _objects(completion):
+        if isinstance(supported := value.get("supported"), bool):
+            return supported, " ".join(str(value.get("why", "")).split())
+    return False, f"the judge's answer cannot be read: {completion.strip()[:_SHOWN]!r}"
+
+
+def _objects(completion: str) -> Iterator[dict[str, Any]]:
+    """The JSON objects in a completion, outermost first; of one that was cut off, the whole ones in it."""
+    decoder = json.JSONDecoder()
+    at = completion.find("{")
+    while at >= 0:
+        try:
+            value, end = decoder.raw_decode(completion, at)
+            yield value
+        except ValueError:
+            # Cut off, or no JSON: there may be an object further inside.
+            end = at + 1
+        except RecursionError:
+            return
+        at = completion.find("{", end)
+
+
+def _pairs_in(value: Any) -> Iterator[tuple[str, str]]:
+    if isinstance(value, dict):
+        question, answer = _words(value.get("question")), _words(value.get("answer"))
+        if question and answer:
+            yield question, answer
+            return
+        value = list(value.values())
+    if isinstance(value, list):
+        for inner in value:
+            yield from _pairs_in(inner)
+
+
+def _words(value: Any) -> str:
+    """A string or a number as one line; anything else is nothing."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return ""
+    return " ".join(str(value).split())
+
+
+# --- what the embedded generator is taught with -----------------------------------------------
 
 
 def lines_prompt(title: str, context: str, segment: str) -> str:
-    """The prompt for one segment; the fixed part comes first, so that servers can cache it."""
-    return (
-        f"Title: {title}\nContext: {context}\nSentence: {segment}\n"
-        "Questions and answers about the sentence:\n"
-    )
+    """The text of profile ``lines`` for one segment."""
+    return writing_prompt(
+        load_profile("lines", 1), title=title, context=context, segment=segment, pairs=1
+    ).text
 
 
 def context_before(text: str, start: int, words: int) -> str:
@@ -20,8 +170,3 @@ def context_before(text: str, start: int, words: int) -> str:
     begin = text.rfind("\n\n", 0, start) + 1
     before = text[begin:start].split()
     return " ".join(before[-words:]) if words else ""
-
-
-def read_lines(completion: str) -> list[tuple[str, str]]:
-    """The (question, answer) pairs of a completion; anything else in it is ignored."""
-    return [(question.strip(), answer.strip()) for question, answer in _PAIR.findall(completion)]
