@@ -1,6 +1,8 @@
-"""What several tiers share: a server that answers as a test says, in place of an OpenAI-compatible one."""
+"""What the tiers share: a server that answers as a test says, a model of random weights, gradients compared."""
 
+import functools
 import json
+import ssl
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -84,3 +86,63 @@ def scripted_server():
     yield server
     server.shutdown()
     server.server_close()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def certificates():
+    """HTTP clients share one reading of the root certificates, which takes longer than most tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ssl, "create_default_context", functools.cache(ssl.create_default_context))
+        yield
+
+
+# --- training -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory):
+    """The folder of a random-weights Llama with a real chat template; nobody writes into it."""
+    from lift_core.training.tiny_model import make_tiny_model
+
+    folder = tmp_path_factory.mktemp("model") / "tiny-random"
+    make_tiny_model(folder)
+    return folder
+
+
+@pytest.fixture
+def shake():
+    """Give adapters weights in which nothing is zero."""
+    import torch
+
+    def run(adapters, *names):
+        torch.manual_seed(1)
+        for name in names:
+            for parameter in adapters.parameters(name).values():
+                # B starts at zero, and with it A's gradient would be zero too.
+                parameter.data = torch.randn_like(parameter) * 0.05
+
+    return run
+
+
+@pytest.fixture
+def gradients():
+    """The gradients that an adapter of the trainer's has, by name."""
+
+    def run(adapters, name):
+        return {key: p.grad.clone() for key, p in adapters.parameters(name).items() if p.grad is not None}
+
+    return run
+
+
+@pytest.fixture
+def assert_same():
+    """Two sets of gradients are equal within float32's rounding, and none is zero."""
+    import torch
+
+    def run(found, wanted):
+        assert found.keys() == wanted.keys() and wanted
+        for name, gradient in wanted.items():
+            assert gradient.abs().max() > 0, name
+            torch.testing.assert_close(found[name], gradient, rtol=1e-4, atol=1e-6)
+
+    return run

@@ -28,12 +28,9 @@ Q_PROJ = "base_model.model.model.layers.0.self_attn.q_proj"
 
 
 @pytest.fixture(scope="module")
-def base(tmp_path_factory):
-    from lift_core.training.tiny_model import make_tiny_model
-
-    folder = tmp_path_factory.mktemp("models") / BASE
-    make_tiny_model(folder)
-    return folder
+def base(tiny):
+    """The base model that the adapters are made for."""
+    return tiny
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""Models to train, and the plain way of computing what the trainer computes."""
+"""The plain way of computing what the trainer computes."""
 
 import copy
 
@@ -9,16 +9,6 @@ from peft import get_peft_model
 from transformers import AutoModelForCausalLM
 
 from lift_core.prompting import messages
-
-
-@pytest.fixture(scope="session")
-def tiny(tmp_path_factory):
-    """A random-weights Llama with a real chat template."""
-    from lift_core.training.tiny_model import make_tiny_model
-
-    folder = tmp_path_factory.mktemp("model") / "tiny-random"
-    make_tiny_model(folder)
-    return folder
 
 
 class Plain:
@@ -64,40 +54,3 @@ class Plain:
 def plain():
     """The plain way."""
     return Plain
-
-
-@pytest.fixture
-def shake():
-    """Give adapters weights in which nothing is zero."""
-
-    def run(adapters, *names):
-        torch.manual_seed(1)
-        for name in names:
-            for parameter in adapters.parameters(name).values():
-                # B starts at zero, and with it A's gradient would be zero too.
-                parameter.data = torch.randn_like(parameter) * 0.05
-
-    return run
-
-
-@pytest.fixture
-def gradients():
-    """The gradients that an adapter of the trainer's has, by name."""
-
-    def run(adapters, name):
-        return {key: p.grad.clone() for key, p in adapters.parameters(name).items() if p.grad is not None}
-
-    return run
-
-
-@pytest.fixture
-def assert_same():
-    """Two sets of gradients are equal within float32's rounding, and none is zero."""
-
-    def run(found, wanted):
-        assert found.keys() == wanted.keys() and wanted
-        for name, gradient in wanted.items():
-            assert gradient.abs().max() > 0, name
-            torch.testing.assert_close(found[name], gradient, rtol=1e-4, atol=1e-6)
-
-    return run

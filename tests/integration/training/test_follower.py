@@ -51,12 +51,6 @@ def children():
     ]
 
 
-def test_one_process_needs_no_other():
-    with team(1) as ranks:
-        assert (ranks.rank, ranks.size) == (0, 1)
-        assert children() == []
-
-
 @pytest.mark.parametrize("shard", [False, True], ids=["whole", "sharded"])
 def test_a_follower_that_is_killed_ends_the_training_with_its_name(tiny, tmp_path, monkeypatch, shard):
     loss_sums = Stepper.loss_sums
