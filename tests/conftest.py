@@ -12,10 +12,10 @@ import pytest
 class ScriptedServer(ThreadingHTTPServer):
     """Answers by ``script``: called with a request's body and its number, from 1 on.
 
-    It returns what the model writes: a text, sent ``n`` times, or the list of texts. Or a status, a reply (sent
-    as JSON, or as it is where it is bytes) and, if need be, headers. ``usage`` goes with every completion.
-    ``asked`` are the bodies so far, ``paths`` where they were sent, ``most`` the largest number of requests
-    that were under way at once.
+    It returns what the model writes: a text, sent ``n`` times, or the list of texts. Or a status, a reply
+    (sent as JSON, or as it is where it is bytes) and, if need be, headers. ``usage`` goes with every
+    completion. ``asked`` are the bodies so far, ``paths`` where they were sent, ``most`` the largest number of
+    requests that were under way at once.
     """
 
     daemon_threads = True

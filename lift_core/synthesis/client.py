@@ -1,4 +1,4 @@
-"""Completions from any OpenAI-compatible server: as many at once as allowed, with patience for its absences."""
+"""Completions from any OpenAI-compatible server: many at once, and with patience for its absences."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from typing import Any
 from openai import APIConnectionError, APIStatusError, AsyncOpenAI
 
 from lift_core.errors import RecipeError, ServiceUnavailableError
-from lift_core.records import GenerationCost, GeneratorRecipe
-from lift_core.settings import Settings
+from lift_core.records import GenerationCost
 from lift_core.synthesis.prompts import Prompt
 
 _PATIENCE_SECONDS = 300.0
@@ -173,43 +172,6 @@ class ModelClient:
             f"{time.monotonic() - self._heard_at:.0f} s (last: {cause}{asks}): see `lift status`, "
             f"or check {self._setting}_URL"
         )
-
-
-class GeneratorClient:
-    """Asks a recipe's generator for its greedy and sampled completions."""
-
-    def __init__(self, settings: Settings, recipe: GeneratorRecipe) -> None:
-        self._recipe = recipe
-        self._client = ModelClient(
-            settings.generator_url,
-            settings.generator_api_key.get_secret_value(),
-            recipe.model,
-            concurrency=settings.generator_concurrency,
-        )
-
-    async def close(self) -> None:
-        """Close its connections."""
-        await self._client.close()
-
-    async def completions(self, text: str, seed: int) -> list[str]:
-        """The recipe's greedy and sampled completions of a text; errors as of :class:`ModelClient`."""
-        recipe = self._recipe
-        prompt = Prompt(text=text)
-        texts: list[str] = []
-        if recipe.greedy_samples:
-            texts += await self._client.complete(
-                prompt, temperature=0.0, max_tokens=recipe.max_tokens, seed=seed
-            )
-        if recipe.sampled:
-            texts += await self._client.complete(
-                prompt,
-                temperature=recipe.temperature,
-                top_p=recipe.top_p,
-                n=recipe.sampled,
-                max_tokens=recipe.max_tokens,
-                seed=seed,
-            )
-        return texts
 
 
 class _NoCompletionError(Exception):

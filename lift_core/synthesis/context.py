@@ -29,8 +29,8 @@ class Contexts:
 
     ``anchored``: the context begins at the section and grows with every segment. When it would exceed
     ``context_words``, it begins anew at the last paragraph, or else segment, from which it still holds half
-    of them. In between, a prompt begins with all of the context that the one before had, and a server's prefix
-    cache holds everything but the last segment (https://docs.vllm.ai/en/latest/design/prefix_caching/).
+    of them. In between, a prompt begins with all of the context that the one before had, and a server's
+    prefix cache holds everything but the last segment (docs.vllm.ai, Automatic Prefix Caching).
 
     Made in one pass; it keeps a few integers a word of the document, and each context is a slice of the text.
     """
@@ -67,7 +67,7 @@ class Contexts:
                 starts.append(paragraph if paragraph > starts[-1] else index)
             previous = segment.start
         numbers = [segment.number for segment in self._segments]
-        ends = [*starts[1:], len(numbers)]
+        ends = [*starts, len(numbers)][1:]
         return [range(numbers[a], numbers[b - 1] + 1) for a, b in zip(starts, ends, strict=True)]
 
     def _long_sections(self) -> list[int]:

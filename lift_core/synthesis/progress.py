@@ -20,8 +20,8 @@ _BETWEEN_SECONDS = 1.0
 class Progress(Record):
     """A moment's figures. Rates are of the last minute; None where nothing can be said yet.
 
-    ``tokens_per_second`` counts written tokens, ``cache_hit_rate`` is the share of all prompt tokens until now
-    that the server reports as cached.
+    ``tokens_per_second`` counts written tokens, ``cache_hit_rate`` is the share of all prompt tokens until
+    now that the server reports as cached.
     """
 
     segments: int = Field(ge=0)

@@ -21,7 +21,7 @@ _SHOWN = 80
 class Prompt(Record):
     """One request's content: a ``text`` to complete, or the ``messages`` of a chat.
 
-    The completion ends before one of ``stop``; ``json_schema`` is the JSON schema that the server holds it to.
+    The completion ends before one of ``stop``; ``json_schema`` is the JSON schema that it must satisfy.
     """
 
     text: str = ""

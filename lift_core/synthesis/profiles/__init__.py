@@ -29,10 +29,10 @@ class Message(Record):
 class Profile(Record):
     """A prompt's templates, and how its completion is read.
 
-    ``text`` is completed as it stands, ``messages`` are answered by an instruct model. A word in braces stands
-    for a value: ``{title}``, ``{context}``, ``{segment}``, ``{section}``, ``{source}``, ``{question}``,
-    ``{answer}``, ``{pairs}``, ``{touch}``. What is alike in all prompts comes first, and what changes most
-    comes last, so that a server's prefix cache holds the beginning.
+    ``text`` is completed as it stands, ``messages`` are answered by an instruct model. A word in braces
+    stands for a value: ``{title}``, ``{context}``, ``{segment}``, ``{section}``, ``{source}``,
+    ``{question}``, ``{answer}``, ``{pairs}``, ``{touch}``. What is alike in all prompts comes first, and what
+    changes most comes last, so that a server's prefix cache holds the beginning.
 
     ``one_line``: line breaks of context and segment become blanks. ``no_context`` stands for an empty
     context. ``touch`` is what ``{touch}`` becomes where the caller wants certain ``{names}`` asked about.
