@@ -29,12 +29,16 @@ class QAPair(Record):
 
 
 class JudgedPair(Record):
-    """A pair with the gate's verdict: ``reason`` says why it was rejected, ``detail`` what was found."""
+    """A pair with the gate's verdict: ``reason`` says why it was rejected, ``detail`` what was found.
+
+    ``agreement`` is the word F1 of a kept pair's answer and the reader's, where the recipe names a reader.
+    """
 
     pair: QAPair
     kept: bool
     reason: str | None = None
     detail: str = ""
+    agreement: float | None = None
 
 
 class Estimate(Record):

@@ -1,0 +1,25 @@
+"""One question each about a list of pairs, all at once; whoever is asked bounds the requests."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+
+from lift_core.records import JudgedPair
+
+
+async def ask_about_kept(
+    judged: Sequence[JudgedPair], look: Callable[[JudgedPair], Awaitable[JudgedPair]]
+) -> list[JudgedPair]:
+    """``judged`` in its order, each kept pair as ``look`` returns it. An error ends the other looks."""
+
+    async def one(found: JudgedPair) -> JudgedPair:
+        return await look(found) if found.kept else found
+
+    tasks = [asyncio.ensure_future(one(found)) for found in judged]
+    try:
+        return list(await asyncio.gather(*tasks))
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
