@@ -2,6 +2,8 @@
 ACCEL ?= cpu
 LIFT := .venv/bin/lift
 .DEFAULT_GOAL := help
+# Containers often set it. Every process would then compile every module that it imports, which takes seconds.
+unexport PYTHONDONTWRITEBYTECODE
 .PHONY: help setup demo test unit integration e2e bench lint up down docs lock
 
 help:  ## this list

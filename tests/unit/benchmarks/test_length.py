@@ -28,18 +28,15 @@ from lift_core.benchmarks.routing import kept_back
 from lift_core.documents import read_text
 from lift_core.errors import LiftError
 from lift_core.records import Recipe
-from lift_core.training.tiny_model import make_tiny_model
 
 CONTEXT = 900
 RECIPE = Recipe(base_model="tiny-random")
 
 
 @pytest.fixture(scope="module")
-def tokenizer(tmp_path_factory):
+def tokenizer(tiny):
     """A token is a byte."""
-    folder = tmp_path_factory.mktemp("model") / "tiny-random"
-    make_tiny_model(folder)
-    return AutoTokenizer.from_pretrained(str(folder))
+    return AutoTokenizer.from_pretrained(str(tiny))
 
 
 def article(title, paragraphs):

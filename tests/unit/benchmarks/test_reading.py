@@ -5,7 +5,6 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from lift_core.benchmarks import reading
-from lift_core.training.tiny_model import make_tiny_model
 
 TEXT = list(b"The keeper of Marra walks the stairs of the lighthouse at night. " * 4)
 QUESTIONS = [b"Who walks?", b"Where, and when?", b"Who", b"Why does nobody ask him?", b"Marra?"]
@@ -14,11 +13,9 @@ LENGTH = 12
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory):
+def model(tiny):
     """Random weights, larger than usual: with small ones the model says the same whatever it reads."""
-    folder = tmp_path_factory.mktemp("model") / "tiny-random"
-    make_tiny_model(folder)
-    model = AutoModelForCausalLM.from_pretrained(str(folder), dtype=torch.float32).eval()
+    model = AutoModelForCausalLM.from_pretrained(str(tiny), dtype=torch.float32).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.dim() == 2:

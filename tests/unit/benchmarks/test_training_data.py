@@ -58,14 +58,12 @@ def test_of_a_lesson_every_other_question_is_learned_and_those_between_are_not(t
 
 
 @pytest.mark.parametrize("answer", ["Keeper Odo", "", "été 1912"])
-def test_the_peers_get_the_tokens_that_our_trainer_learns(tmp_path, answer):
+def test_the_peers_get_the_tokens_that_our_trainer_learns(tiny, answer):
     from transformers import AutoTokenizer
 
     from lift_core.training.encoding import Encoder
-    from lift_core.training.tiny_model import make_tiny_model
 
-    make_tiny_model(tmp_path)
-    tokenizer = AutoTokenizer.from_pretrained(str(tmp_path))
+    tokenizer = AutoTokenizer.from_pretrained(str(tiny))
     pair = QAPair(segment=0, question="Who built lighthouse number 7?", answer=answer)
     ours = Encoder(tokenizer, TrainingRecipe(), "Marra")
     example = ours.encode(pair)

@@ -26,15 +26,6 @@ def offline(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
-    from lift_core.training.tiny_model import make_tiny_model
-
-    folder = tmp_path_factory.mktemp("model") / "tiny-random"
-    make_tiny_model(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
 def tokenizer(tiny):
     from transformers import AutoTokenizer
 

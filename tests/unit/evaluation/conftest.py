@@ -77,30 +77,20 @@ def few_tasks(shipped_tasks, monkeypatch):
     monkeypatch.setattr(lm_eval.tasks, "TaskManager", few)
 
 
-@pytest.fixture(scope="session")
-def tiny_folder(tmp_path_factory):
-    """A two-layer Llama over bytes, as a folder."""
-    from lift_core.training.tiny_model import make_tiny_model
-
-    folder = tmp_path_factory.mktemp("model") / "tiny-random"
-    make_tiny_model(folder)
-    return folder
-
-
 @pytest.fixture
-def tiny_tokenizer(tiny_folder):
+def tiny_tokenizer(tiny):
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(str(tiny_folder))
+    return AutoTokenizer.from_pretrained(str(tiny))
 
 
 @pytest.fixture
-def tiny_model(tiny_folder):
+def tiny_model(tiny):
     """The tiny model in fp32, its weights larger: with small ones it says the same whatever is asked."""
     import torch
     from transformers import AutoModelForCausalLM
 
-    model = AutoModelForCausalLM.from_pretrained(str(tiny_folder), dtype=torch.float32).eval()
+    model = AutoModelForCausalLM.from_pretrained(str(tiny), dtype=torch.float32).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.dim() == 2:

@@ -7,7 +7,6 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from lift_core.evaluation.closed_book import answers
 from lift_core.records import Recipe
-from lift_core.training.tiny_model import make_tiny_model
 
 RECIPE = Recipe(base_model="tiny-random")
 PROMPT = (
@@ -26,21 +25,14 @@ QUESTIONS = [
 LENGTH = 12
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("model") / "tiny-random"
-    make_tiny_model(folder)
-    return folder
-
-
 @pytest.fixture
-def tokenizer(folder):
-    return AutoTokenizer.from_pretrained(str(folder))
+def tokenizer(tiny):
+    return AutoTokenizer.from_pretrained(str(tiny))
 
 
-def loud_model(folder):
+def loud_model(tiny):
     """The random model with larger weights: with small ones it says the same whatever is asked."""
-    model = AutoModelForCausalLM.from_pretrained(str(folder), dtype=torch.float32).eval()
+    model = AutoModelForCausalLM.from_pretrained(str(tiny), dtype=torch.float32).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.dim() == 2:
@@ -49,8 +41,8 @@ def loud_model(folder):
 
 
 @pytest.fixture
-def model(folder):
-    return loud_model(folder)
+def model(tiny):
+    return loud_model(tiny)
 
 
 def asked(model, tokenizer, questions=QUESTIONS, **options):
@@ -58,9 +50,9 @@ def asked(model, tokenizer, questions=QUESTIONS, **options):
 
 
 @pytest.fixture(scope="module")
-def spoken(folder):
+def spoken(tiny):
     """Token ids of each answer, found in the plainest way: one by one, no padding, no cache, no end."""
-    model, tokenizer = loud_model(folder), AutoTokenizer.from_pretrained(str(folder))
+    model, tokenizer = loud_model(tiny), AutoTokenizer.from_pretrained(str(tiny))
     found = []
     for question in QUESTIONS:
         prompt = tokenizer.encode(PROMPT.format(question), add_special_tokens=False)

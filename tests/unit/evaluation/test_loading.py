@@ -17,8 +17,8 @@ WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 
 
 @pytest.fixture
-def base(tiny_folder):
-    return load_base(tiny_folder)[0]
+def base(tiny):
+    return load_base(tiny)[0]
 
 
 @pytest.fixture
@@ -55,8 +55,8 @@ def test_a_whole_adapter_changes_the_answers_until_it_is_disabled(base, adapter)
         assert torch.equal(logits(model), before)
 
 
-def test_the_base_model_is_loaded_in_the_precision_that_is_asked_for(tiny_folder, adapter):
-    model, tokenizer = load_base(tiny_folder, torch.bfloat16)
+def test_the_base_model_is_loaded_in_the_precision_that_is_asked_for(tiny, adapter):
+    model, tokenizer = load_base(tiny, torch.bfloat16)
     assert {parameter.dtype for parameter in model.parameters()} == {torch.bfloat16}
     assert tokenizer.decode(tokenizer.encode("Brindle")) == "Brindle"
     assert logits(add_adapter(model, adapter)).dtype == torch.bfloat16

@@ -8,7 +8,6 @@ from lift_core.errors import ProofError, TransientError
 from lift_core.evaluation.proof import prove
 from lift_core.records import LoraRecipe, ProofRecipe, QAPair, Recipe, TrainingRecipe
 from lift_core.training import sha256_files, train
-from lift_core.training.tiny_model import make_tiny_model
 
 RECIPE = Recipe(
     base_model="tiny-random",
@@ -20,13 +19,6 @@ PAIRS = [
     for n in range(12)
 ]
 WEIGHTS = "adapter_model.safetensors"
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("model") / "tiny-random"
-    make_tiny_model(folder)
-    return folder
 
 
 @pytest.fixture
