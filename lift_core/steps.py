@@ -6,12 +6,10 @@ again: what it had committed stays, what it had not is done anew, nothing is wri
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 import tempfile
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,8 +21,8 @@ from lift_core.errors import (
     DocumentError,
     NotFoundError,
     ProofError,
-    QualityError,
 )
+from lift_core.generate_step import Generation
 from lift_core.log import logger_for
 from lift_core.recipes import load_recipe, named_recipe
 from lift_core.records import (
@@ -35,7 +33,6 @@ from lift_core.records import (
     JudgedPair,
     QAPair,
     Recipe,
-    Segment,
     Stage,
 )
 from lift_core.registry import AdapterRegistry
@@ -43,9 +40,6 @@ from lift_core.settings import Settings, get_settings
 from lift_core.store import ObjectStore, layout
 from lift_core.train_step import Training
 
-SEGMENTS_PER_SHARD = 8
-"""A shard is committed after this many segments, or after ``SECONDS_PER_SHARD``."""
-SECONDS_PER_SHARD = 2.0
 RECIPE_TAG = "lift-recipe"
 
 
@@ -128,69 +122,12 @@ class Steps:
         return len(segments)
 
     def generate(self, claim: Claim, holder: str) -> dict[str, Any]:
-        """Write the pairs of every segment that has none yet, shard by shard, in order.
+        """Write the pairs of every segment that has none yet, shard by shard, in order; report on them.
 
         Raises:
-            QualityError: fewer pairs were kept than the recipe asks for.
+            QualityError: the pairs fall below one of the recipe's floors.
         """
-        from lift_core.stream import ShardWriter
-
-        lease = self.registry.acquire(claim.job_id, "generate", holder)
-        ended = self.registry.stream_end(claim.job_id)
-        if ended is not None and ended.state == "complete":
-            return {"pairs": ended.pair_count, "shards": ended.shard_count}
-        with self._stage(claim, "generate") as detail:
-            writer = ShardWriter(self.registry, self.store, lease, self.settings.work_bucket)
-            rejected = asyncio.run(self._generate(claim, writer))
-            kept = sum(shard.pair_count for shard in self.registry.shards(claim.job_id))
-            floor = claim.recipe.gate.min_pairs
-            detail.update(pairs=kept, rejected=rejected)
-            if kept < floor:
-                reason = f"only {kept} question-answer pairs passed the gate; the recipe asks for {floor}"
-                writer.fail(reason)
-                raise QualityError(f"{reason} (rejected: {rejected or 'none'})")
-            end = writer.complete()
-        return {"pairs": end.pair_count, "shards": end.shard_count, "rejected": rejected}
-
-    async def _generate(self, claim: Claim, writer: Any) -> dict[str, int]:
-        from lift_core.synthesis import normalised_question, write_pairs
-
-        log = logger_for(claim)
-        segments = [Segment.model_validate(s) for s in self._get_json(layout.segments_key(claim.job_id))]
-        text = self._get_json(layout.text_key(claim.job_id))["text"]
-        resume_at = writer.resume_at()
-        seen = {normalised_question(pair.question) for pair in self.committed_pairs(claim.job_id)}
-        log.info("generating", segments=len(segments), first_segment=resume_at, already_kept=len(seen))
-
-        rejected: dict[str, int] = {}
-        batch: list[JudgedPair] = []
-        first, committed_at = resume_at, time.monotonic()
-        async for segment, judged in write_pairs(
-            title=claim.title,
-            text=text,
-            segments=segments,
-            recipe=claim.recipe,
-            settings=self.settings,
-            first_segment=resume_at,
-            seen=seen,
-        ):
-            batch.extend(judged)
-            full = segment.number + 1 - first >= SEGMENTS_PER_SHARD
-            late = time.monotonic() - committed_at >= SECONDS_PER_SHARD
-            if full or late or segment.number == len(segments) - 1:
-                kept = [found.pair for found in batch if found.kept]
-                for found in batch:
-                    if found.reason is not None:
-                        rejected[found.reason] = rejected.get(found.reason, 0) + 1
-                writer.append(first, segment.number, batch)
-                log.info(
-                    "pairs",
-                    segments=f"{segment.number + 1}/{len(segments)}",
-                    kept=len(kept),
-                    rejected=len(batch) - len(kept),
-                )
-                batch, first, committed_at = [], segment.number + 1, time.monotonic()
-        return rejected
+        return Generation(self.registry, self.store, self.settings).run(claim, holder)
 
     def train(self, claim: Claim, holder: str, writer_gone: threading.Event | None = None) -> dict[str, Any]:
         """Train the adapter from the stream while it is being written; store it as candidate.

@@ -20,6 +20,7 @@ COMMANDS = {
     "demo": ("demo", "Start the stack, drop the sample document, ask its adapter."),
     "run": ("run", "Turn a file into an adapter in this process, without Airflow."),
     "docs": ("docs", "Put, list and inspect documents."),
+    "pairs": ("pairs", "See the pairs of a document before or after it is trained, and how good they are."),
     "adapters": ("adapters", "Find, inspect, compare and manage adapters."),
     "ask": ("ask", "Ask an adapter from the query alone."),
     "eval": ("evaluations", "Measure what adapters forgot; see and compare verdicts."),

@@ -11,7 +11,7 @@ from lift_core.errors import LiftError, ServiceUnavailableError
 from lift_core.recipes import load_recipe
 from lift_core.records import JudgedPair, QAPair
 from lift_core.settings import Settings
-from lift_core.stack.teaching import measured_articles
+from lift_core.stack.lessons import measured_articles
 
 PROSE = "The keeper of the lighthouse walks its stairs at night, and nobody has ever asked him why. " * 3
 

@@ -1,60 +1,77 @@
-"""Pairs of a document from a scripted server: order, bounds, patience, refusals in words."""
+"""Pairs of a document from a scripted server: order, bounds, who is asked, and what is asked again."""
 
 import asyncio
+import json
+import threading
 import time
 
 import pytest
 
 from lift_core.documents import split
 from lift_core.errors import RecipeError, ServiceUnavailableError
-from lift_core.records import GeneratorRecipe, Recipe, SegmentationRecipe
+from lift_core.records import GateRecipe, GeneratorRecipe, Recipe, SegmentationRecipe
 from lift_core.settings import Settings
-from lift_core.synthesis import client, write_pairs
-from lift_core.synthesis.prompts import context_before, read_lines
+from lift_core.synthesis import PairWriter, write_pairs
 
-TEXT = " ".join(f"Lighthouse {n} was built by Odo Krell in {1700 + n}." for n in range(12))
+SENTENCES = [f"Lighthouse {n} was built by Odo Krell in {1700 + n}." for n in range(12)]
+TEXT = " ".join(SENTENCES)
+
+
+def sentence_of(body):
+    return body["prompt"].split("Sentence: ")[1].splitlines()[0]
 
 
 def about(body, _=0):
-    """One right pair about the sentence that was asked for."""
-    sentence = body["prompt"].split("Sentence: ")[1].splitlines()[0]
-    number = sentence.split()[1]
-    return f"Q: When was lighthouse {number} built?\nA: {1700 + int(number)}\n"
+    """One right pair about the sentence that was asked for, or the answer that it holds."""
+    number = int(sentence_of(body).split()[1])
+    if "Question: " in body["prompt"]:
+        return f" {1700 + number}"
+    return f"Q: When was lighthouse {number} built by Odo Krell?\nA: {1700 + number}\n"
 
 
-def written(scripted_server, *, concurrency=4, first_segment=0, sampled=0):
-    settings = Settings(generator_url=scripted_server.url, generator_concurrency=concurrency)
-    recipe = Recipe(generator=GeneratorRecipe(sampled=sampled))
+def recipe_of(gate=None, **generator):
+    return Recipe(generator=GeneratorRecipe(**({"sampled": 0} | generator)), gate=GateRecipe(**gate or {}))
+
+
+def settings_for(server, **more):
+    return Settings(generator_url=server.url, **({"generator_concurrency": 4} | more))
+
+
+def written(server, recipe=None, text=TEXT, *, concurrency=4, settings=None, **options):
+    """Judged pairs by segment; ``options`` go to :meth:`PairWriter.pairs`."""
 
     async def collect():
-        segments = split(TEXT, SegmentationRecipe())
-        return [
-            (segment.number, [j.pair.answer for j in judged if j.kept])
-            async for segment, judged in write_pairs(
-                title="Marra",
-                text=TEXT,
-                segments=segments,
-                recipe=recipe,
-                settings=settings,
-                first_segment=first_segment,
-            )
-        ]
+        async with PairWriter(
+            title="Marra",
+            text=text,
+            segments=split(text, SegmentationRecipe()),
+            recipe=recipe or recipe_of(),
+            settings=settings or settings_for(server, generator_concurrency=concurrency),
+        ) as writer:
+            return [(segment.number, judged) async for segment, judged in writer.pairs(**options)]
 
     return asyncio.run(collect())
 
 
+def kept(found):
+    return [(number, [each.pair.answer for each in judged if each.kept]) for number, judged in found]
+
+
+# --- order and bounds -----------------------------------------------------------------------
+
+
 def test_document_order_is_kept_whatever_the_answers_order(scripted_server):
     def script(body, number):
-        time.sleep(0.05 if number % 2 else 0.0)
+        time.sleep(0.02 if number % 2 else 0.0)
         return about(body)
 
     scripted_server.script = script
-    assert written(scripted_server) == [(n, [str(1700 + n)]) for n in range(12)]
+    assert kept(written(scripted_server)) == [(n, [str(1700 + n)]) for n in range(12)]
 
 
 def test_no_more_requests_are_under_way_than_allowed(scripted_server):
     def script(body, _):
-        time.sleep(0.02)
+        time.sleep(0.01)
         return about(body)
 
     scripted_server.script = script
@@ -68,38 +85,224 @@ def test_it_goes_on_at_the_first_segment_that_is_missing(scripted_server):
     assert len(scripted_server.asked) == 3
 
 
-def test_a_server_that_is_away_for_a_moment_costs_nothing(scripted_server, monkeypatch):
-    monkeypatch.setattr(client, "_FIRST_WAIT_SECONDS", 0.01)
-    scripted_server.script = lambda body, number: (503, {"error": "starting"}) if number <= 5 else about(body)
-    assert [number for number, _ in written(scripted_server)] == list(range(12))
+def test_only_the_segments_that_are_wanted_are_asked_about(scripted_server):
+    scripted_server.script = about
+    assert [number for number, _ in written(scripted_server, only={2, 7})] == [2, 7]
+    assert len(scripted_server.asked) == 2
 
 
-def test_a_server_that_stays_away_is_named(scripted_server, monkeypatch):
-    monkeypatch.setattr(client, "_FIRST_WAIT_SECONDS", 0.01)
-    monkeypatch.setattr(client, "_PATIENCE_SECONDS", 0.05)
-    scripted_server.script = lambda body, number: (500, {"error": "broken"})
+def test_a_consumer_that_stops_leaves_no_request_behind(scripted_server):
+    stopped = threading.Event()
+
+    def script(body, _):
+        if not sentence_of(body).startswith("Lighthouse 0 "):
+            stopped.wait(30)
+        return about(body)
+
+    scripted_server.script = script
+
+    async def first():
+        pairs = write_pairs(
+            title="Marra",
+            text=TEXT,
+            segments=split(TEXT, SegmentationRecipe()),
+            recipe=recipe_of(),
+            settings=settings_for(scripted_server),
+        )
+        segment, _ = await anext(pairs)
+        under_way = len(asyncio.all_tasks()) - 1
+        await pairs.aclose()
+        return segment.number, under_way > 0, asyncio.all_tasks() - {asyncio.current_task()}
+
+    try:
+        assert asyncio.run(first()) == (0, True, set())
+    finally:
+        stopped.set()
+
+
+# --- who is asked ---------------------------------------------------------------------------
+
+
+def test_greedy_and_sampled_completions_are_asked_for_as_the_recipe_says(scripted_server):
+    scripted_server.script = about
+    written(scripted_server, recipe_of(sampled=5), first_segment=11)
+    assert sorted((body["n"], body["temperature"]) for body in scripted_server.asked) == [(1, 0.0), (5, 0.7)]
+
+
+def test_a_question_of_the_segments_before_is_not_asked_twice(scripted_server):
+    scripted_server.script = about
+    question = "When was lighthouse 3 built by Odo Krell?"
+    found = dict(written(scripted_server, first_segment=2, kept_questions=[question]))
+    assert [(each.kept, each.reason) for each in found[3]] == [(False, "duplicate")]
+    assert [each.kept for each in found[4]] == [True]
+
+
+def test_the_reader_decides_on_what_the_cheap_checks_let_through(scripted_server):
+    def script(body, _):
+        number = int(sentence_of(body).split()[1])
+        if "Question: " not in body["prompt"]:
+            return (
+                f"Q: When was lighthouse {number} built?\nA: {1700 + number}\nQ: Who built it\nA: Odo Krell"
+            )
+        assert body["model"] == "reader"
+        return {3: " not stated", 4: " 1911"}.get(number, f" {1700 + number}")
+
+    scripted_server.script = script
+    found = dict(written(scripted_server, recipe_of({"reader": "reader"})))
+    reasons = {number: judged[0].reason for number, judged in found.items()}
+    assert reasons == dict.fromkeys(range(12)) | {3: "unanswered", 4: "disagreement"}
+    # A question without a question mark was never read back.
+    assert {judged[1].reason for judged in found.values()} == {"form"}
+    assert sum("Question: " in body["prompt"] for body in scripted_server.asked) == 12
+
+
+def test_the_judge_is_asked_at_its_own_server_with_its_own_key(scripted_server):
+    def script(body, _):
+        if "messages" in body:
+            assert body["model"] == "judge"
+            words = body["messages"][-1]["content"]
+            return json.dumps({"why": "it does not say", "supported": "lighthouse 5 built" not in words})
+        return about(body)
+
+    scripted_server.script = script
+    settings = settings_for(scripted_server, judge_url=scripted_server.url, judge_api_key="k")
+    found = dict(written(scripted_server, recipe_of({"judge": "judge"}), settings=settings))
+    assert [number for number, judged in found.items() if not judged[0].kept] == [5]
+    assert (found[5][0].reason, "it does not say" in found[5][0].detail) == ("unsupported", True)
+    assert sum("messages" in body for body in scripted_server.asked) == 12
+
+
+def test_a_model_without_a_server_is_named_before_anything_is_asked(scripted_server):
+    scripted_server.script = about
+    with pytest.raises(ServiceUnavailableError, match="LIFT_JUDGE_URL"):
+        written(scripted_server, recipe_of({"judge": "judge"}))
     with pytest.raises(ServiceUnavailableError, match="LIFT_GENERATOR_URL"):
-        written(scripted_server)
+        written(scripted_server, settings=Settings())
+    assert scripted_server.asked == []
 
 
-def test_an_unknown_model_is_the_recipes_fault(scripted_server):
+def test_a_model_that_is_refused_is_the_recipes_fault(scripted_server):
     scripted_server.script = lambda body, number: (404, {"error": {"message": "no such model"}})
     with pytest.raises(RecipeError, match="refuses model"):
         written(scripted_server)
 
 
-def test_sampled_completions_are_asked_for_as_the_recipe_says(scripted_server):
+# --- asked again ----------------------------------------------------------------------------
+
+
+def test_a_segment_without_a_kept_pair_is_asked_about_again_by_drawing_and_not_for_ever(scripted_server):
+    def script(body, _):
+        return about(body) if sentence_of(body).startswith("Lighthouse 1 ") else "Nothing comes to mind."
+
+    scripted_server.script = script
+    text = " ".join(SENTENCES[:2])
+    found = written(scripted_server, recipe_of({"ask_again": 2}), text)
+    assert kept(found) == [(0, []), (1, ["1701"])]
+    first = [body for body in scripted_server.asked if sentence_of(body).startswith("Lighthouse 0 ")]
+    assert [body["temperature"] for body in first] == [0.0, 0.7, 0.7]
+    assert len({body["seed"] for body in first}) == 3
+
+
+def test_the_pairs_of_the_second_round_count_and_end_the_asking(scripted_server):
+    tries = {}
+
+    def script(body, _):
+        sentence = sentence_of(body)
+        tries[sentence] = tries.get(sentence, 0) + 1
+        return about(body) if tries[sentence] > 1 else "Q: Why\nA: so"
+
+    scripted_server.script = script
+    found = dict(written(scripted_server, recipe_of({"ask_again": 5})))
+    assert all([each.kept for each in judged] == [False, True] for judged in found.values())
+
+
+def test_names_and_numbers_that_no_pair_touches_are_asked_about_by_name(scripted_server):
+    def script(body, _):
+        words = body["messages"][-1]["content"]
+        pair = {"question": "Who built the lighthouse of Marra?", "answer": "Odo Krell"}
+        if "1712" in words.split("Krell in 1712.")[-1]:
+            pair = {"question": "When was the lighthouse of Marra built?", "answer": "1712"}
+        return json.dumps({"pairs": [pair]})
+
+    scripted_server.script = script
+    recipe = recipe_of({"ask_again": 3}, profile="json", model="m", pairs=1)
+    text = "The lighthouse of Marra was built by Odo Krell in 1712."
+    [(_, judged)] = written(scripted_server, recipe, text)
+    assert [(each.pair.answer, each.kept) for each in judged] == [("Odo Krell", True), ("1712", True)]
+    assert len(scripted_server.asked) == 2
+
+
+# --- whole sections -------------------------------------------------------------------------
+
+
+def test_a_sections_own_pairs_come_with_its_last_segment(scripted_server):
+    def script(body, _):
+        if "messages" in body:
+            pair = {"question": "How many lighthouses did Odo Krell build?", "answer": "twelve"}
+            return json.dumps({"pairs": [pair]})
+        return about(body)
+
+    scripted_server.script = script
+    found = dict(written(scripted_server, recipe_of(global_pairs=1)))
+    [request] = [body for body in scripted_server.asked if "messages" in body]
+    assert TEXT in request["messages"][-1]["content"]
+    assert [number for number, judged in found.items() if len(judged) > 1] == [11]
+    assert found[11][-1].pair.question == "How many lighthouses did Odo Krell build?"
+
+
+# --- faithfulness ---------------------------------------------------------------------------
+
+
+def report(server, recipe, text=TEXT, settings=None):
+    async def collect():
+        async with PairWriter(
+            title="Marra",
+            text=text,
+            segments=split(text, SegmentationRecipe()),
+            recipe=recipe,
+            settings=settings or settings_for(server),
+        ) as writer:
+            judged = [each async for _, found in writer.pairs() for each in found]
+            return await writer.report(judged)
+
+    return asyncio.run(collect())
+
+
+def test_faithfulness_is_the_majority_of_drawn_readings_of_the_whole_paragraph(scripted_server):
+    def script(body, _):
+        if "Question: " not in body["prompt"] or body["temperature"] == 0:
+            return about(body)
+        assert SENTENCES[-1] in body["prompt"].split("Context: ")[1].splitlines()[0]
+        number = int(sentence_of(body).split()[1])
+        right, wrong = f" {1700 + number}", " 1911"
+        return [right, wrong, wrong] if number in (1, 2, 3) else [right, wrong, right]
+
+    scripted_server.script = script
+    found = report(scripted_server, recipe_of({"reader": "reader"}))
+    assert (found.kept, found.faithfulness.sample, found.faithfulness.by) == (12, 12, "reader")
+    assert found.faithfulness.share == 9 / 12
+    assert found.faithfulness.low < 9 / 12 < found.faithfulness.high
+    # 12 were written, 12 read back, 12 looked at again.
+    assert found.cost.requests == len(scripted_server.asked) == 36
+
+
+def test_the_judge_estimates_the_faithfulness_where_there_is_one(scripted_server):
+    def script(body, _):
+        if "messages" not in body:
+            return about(body)
+        drawn = body["temperature"] > 0
+        supported = not (drawn and "lighthouse 5 built" in body["messages"][-1]["content"])
+        return json.dumps({"why": "", "supported": supported})
+
+    scripted_server.script = script
+    settings = settings_for(scripted_server, judge_url=scripted_server.url)
+    found = report(scripted_server, recipe_of({"reader": "reader", "judge": "judge"}), settings=settings)
+    assert (found.kept, found.faithfulness.by) == (12, "judge")
+    assert found.faithfulness.share == 11 / 12
+
+
+def test_without_reader_and_judge_nobody_says_how_faithful_the_pairs_are(scripted_server):
     scripted_server.script = about
-    written(scripted_server, sampled=5, first_segment=11)
-    assert sorted((body["n"], body["temperature"]) for body in scripted_server.asked) == [(1, 0.0), (5, 0.7)]
-
-
-def test_lines_are_read_and_chatter_is_ignored():
-    text = "Sure!\nQ: Who built it?\nA: Odo Krell\n\nQ:  When? \nA: 1712 \nQ: no answer follows"
-    assert read_lines(text) == [("Who built it?", "Odo Krell"), ("When?", "1712")]
-
-
-def test_context_is_the_same_paragraphs_words_before_the_segment():
-    text = "First paragraph.\n\nOne two three four five. The end."
-    assert context_before(text, text.index("The end"), 3) == "three four five."
-    assert context_before(text, text.index("One two"), 3) == ""
+    found = report(scripted_server, recipe_of())
+    assert (found.kept, found.faithfulness) == (12, None)
+    assert len(scripted_server.asked) == 12
