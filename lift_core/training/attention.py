@@ -17,6 +17,8 @@ from typing import Any
 
 import torch
 
+from lift_core.training.products import fastest
+
 NAME = "lift_rows"
 
 
@@ -117,15 +119,18 @@ def attend(
     heads, key_heads, size = query.shape[1], key.shape[1], query.shape[-1]
     group = heads // key_heads
     count, longest = rows.own.shape
-    queries = _gather(query, rows.own).reshape(count * key_heads, group * longest, size)
-    keys, values = (_gather(each, rows.keys).reshape(count * key_heads, -1, size) for each in (key, value))
+    dtype = fastest(query)
+    queries = _gather(query, rows.own).to(dtype).reshape(count * key_heads, group * longest, size)
+    keys, values = (
+        _gather(each, rows.keys).to(dtype).reshape(count * key_heads, -1, size) for each in (key, value)
+    )
     scale = size**-0.5 if scaling is None else scaling
-    mask = rows.mask(group, key_heads, sliding_window, query.dtype)
+    mask = rows.mask(group, key_heads, sliding_window, dtype)
     if softcap is None:
         scores = torch.baddbmm(mask, queries, keys.transpose(1, 2), alpha=scale)
     else:
         scores = mask + softcap * torch.tanh(torch.bmm(queries, keys.transpose(1, 2)) * (scale / softcap))
-    found = torch.bmm(torch.softmax(scores, dim=-1, dtype=torch.float32).to(values.dtype), values)
+    found = torch.bmm(torch.softmax(scores, dim=-1, dtype=torch.float32).to(dtype), values).to(query.dtype)
     by_token = found.view(count, heads, longest, size).transpose(1, 2).reshape(-1, heads, size)
     return by_token.index_select(0, rows.place)[None], None
 

@@ -15,6 +15,7 @@ from lift_core.training import attention
 from lift_core.training.lora import Routing, fuse
 from lift_core.training.packing import Pack
 from lift_core.training.parallel import Ranks
+from lift_core.training.products import use_fastest
 
 
 class Backbone:
@@ -46,6 +47,7 @@ class Backbone:
             _shard(self.base, self.device, self.ranks.size)
         else:
             self.base.to(self.device)
+        use_fastest(self.base)
 
     @contextmanager
     def adapters(self, names: Sequence[str], lora: LoraRecipe, seeds: Sequence[int]) -> Iterator[Adapters]:

@@ -15,8 +15,9 @@ from functools import partial
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+
+from lift_core.training.products import fastest, multiply, multiply_back
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class _LoraLinear(torch.autograd.Function):
     """``x W' + bias + scaling (x A') B'`` with W frozen, and A and B those of each token's adapter.
 
     x: (…, in), W: (out, in), then for each span A: (rank, in), B: (out, rank); W in x's precision, A and B
-    in any: they are rounded to x's precision, and their gradients come back in their own.
+    in any: they are rounded to the one that is multiplied in, and their gradients come back in their own.
     """
 
     @staticmethod
@@ -53,34 +54,36 @@ class _LoraLinear(torch.autograd.Function):
         *matrices: Tensor,
     ) -> Tensor:
         flat = x.reshape(-1, x.shape[-1])
-        out = F.linear(flat, weight, bias)
-        low = [matrix.to(x.dtype) for matrix in matrices]
+        wide = flat.to(fastest(x))
+        out = multiply(wide, weight, bias)
+        rounded = [matrix.to(wide.dtype) for matrix in matrices]
         inner = []
-        for place, a, b in zip(places, low[::2], low[1::2], strict=True):
-            inner.append(flat[place] @ a.t())
-            out[place].addmm_(inner[-1], b.t(), alpha=scaling)
-        ctx.save_for_backward(flat, weight, *inner, *low)
+        for place, a, b in zip(places, rounded[::2], rounded[1::2], strict=True):
+            inner.append((wide[place] @ a.t()).mul_(scaling))
+            out[place].addmm_(inner[-1], b.t())
+        ctx.save_for_backward(flat, weight, *inner, *rounded)
         ctx.scaling, ctx.places, ctx.shape = scaling, places, x.shape
         ctx.dtypes = [matrix.dtype for matrix in matrices]
-        return out.view(*x.shape[:-1], -1)
+        return out.to(x.dtype).view(*x.shape[:-1], -1)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         flat, weight, *saved = ctx.saved_tensors
-        inner, low = saved[: len(ctx.places)], saved[len(ctx.places) :]
-        gradient = gradients[0].reshape(-1, gradients[0].shape[-1])
-        x_gradient = gradient @ weight if ctx.needs_input_grad[0] else None
+        inner, rounded = saved[: len(ctx.places)], saved[len(ctx.places) :]
+        wide = flat.to(fastest(flat))
+        gradient = gradients[0].reshape(-1, gradients[0].shape[-1]).to(wide.dtype)
+        x_gradient = multiply_back(gradient, weight) if ctx.needs_input_grad[0] else None
         found: list[Tensor] = []
         for number, place in enumerate(ctx.places):
-            a, b = low[2 * number], low[2 * number + 1]
+            a, b = rounded[2 * number], rounded[2 * number + 1]
             own = gradient[place]
             inner_gradient = (own @ b).mul_(ctx.scaling)
             if x_gradient is not None:
                 x_gradient[place].addmm_(inner_gradient, a)
-            found.append((inner_gradient.t() @ flat[place]).to(ctx.dtypes[2 * number]))
-            found.append((own.t() @ inner[number]).to(ctx.dtypes[2 * number + 1]).mul_(ctx.scaling))
+            found.append((inner_gradient.t() @ wide[place]).to(ctx.dtypes[2 * number]))
+            found.append((own.t() @ inner[number]).to(ctx.dtypes[2 * number + 1]))
         if x_gradient is not None:
-            x_gradient = x_gradient.view(ctx.shape)
+            x_gradient = x_gradient.to(flat.dtype).view(ctx.shape)
         return x_gradient, None, None, None, None, *found
 
 
