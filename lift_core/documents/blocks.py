@@ -1,0 +1,251 @@
+"""Text to blocks: headings, list items, rows of tables, code, and paragraphs of prose.
+
+Told by looks alone: a text may be Markdown, reStructuredText, a flattened contract or nothing of the kind.
+"""
+
+from __future__ import annotations
+
+import bisect
+import re
+from collections.abc import Iterator
+from enum import Enum
+from typing import NamedTuple
+
+
+class Role(Enum):
+    """What a block is to its neighbours."""
+
+    HEADING = "names what follows"
+    ITEM = "one of several"
+    ROW = "a row of a table"
+    CODE = "is never cut between sentences"
+    PROSE = "a paragraph"
+    ASIDE = "a page's number, a rule"
+
+
+class Block(NamedTuple):
+    """A piece of the text without white space at its ends."""
+
+    role: Role
+    start: int
+    end: int
+
+
+class _Line(NamedTuple):
+    start: int
+    text: str
+
+    @property
+    def blank(self) -> bool:
+        return not self.text.strip()
+
+    @property
+    def indent(self) -> int:
+        return len(self.text) - len(self.text.lstrip())
+
+
+_MAX_HEADING = 100
+_ENDS = re.compile(r"[.!?…:;,。！？；：।؟።၊။]['\"”’»)\]*_]*$")
+_ATX = re.compile(r"\s{0,3}#{1,6}\s")
+_UNDERLINE = re.compile(r"([=\-~'\"^`#*+])\1{2,}\s*$")
+_RULE = re.compile(r"\s*([=\-~*_^+#.·—–]\s?){3,}\s*$")
+_PAGE = re.compile(
+    r"\s*[-–—\[(]?\s*(page|seite|p\.)?\s*\d{1,4}(\s*(/|of|von)\s*\d{1,4})?\s*[-–—\])]?\s*$", re.I
+)
+_FENCE = re.compile(r"\s{0,3}(```|~~~)")
+_ITEM = re.compile(
+    r"\s*([-*+•‣◦▪●–]|\d{1,3}[.)]|[A-Za-z][.)]|[ivxl]{1,5}[.)]|\((\d{1,3}|[A-Za-z]|[ivxl]{1,5})\)"
+    r"|\[\d{1,3}\]|\.\.(?=\s[_\[]))\s+\S"
+)
+_DIRECTIVE = re.compile(r"\s*\.\. [\w-]+::")
+_CODE_DIRECTIVE = re.compile(r"\s*\.\. (code|code-block|sourcecode|parsed-literal|math|highlight)::")
+_OPTION = re.compile(r"\s+:[\w-]+:")
+_FIELD = re.compile(r"\s*[^\W\d_][\w .-]{0,30}:(\s|$)")
+_ROW = re.compile(r"\s*\||\s*\+[-=+]{3,}\+\s*$|[^|]+\s\|\s|[\s:|-]*-\|-[\s:|-]*$|\S[^\t\n]*\t\S")
+_DEFINITION = re.compile(r"\s{0,3}:\s+\S")
+_BORDER = re.compile(r"\s*={2,}(\s+={2,})+\s*$")
+_LINK = re.compile(r"https?://|www\.")
+
+
+def blocks_of(text: str) -> Iterator[Block]:
+    """The blocks of a text, in order; nothing but white space lies between two of them."""
+    lines = []
+    position = 0
+    for read in text.splitlines(keepends=True):
+        lines.append(_Line(position, read))
+        position += len(read)
+    fences = [n for n, line in enumerate(lines) if _FENCE.match(line.text)]
+    at = 0
+    while at < len(lines):
+        line = lines[at]
+        if line.blank:
+            at += 1
+            continue
+        last, found = _code(lines, at, fences)
+        if found:
+            yield _block(Role.CODE, lines, at, last)
+        else:
+            last = _paragraph_end(lines, at)
+            yield from _paragraph(lines, at, last)
+            if lines[last - 1].text.rstrip().endswith("::"):
+                # What a double colon announces (reStructuredText) is set letter by letter.
+                body = _indented(lines, last, lines[at].indent)
+                if body > last:
+                    yield _block(Role.CODE, lines, last, body)
+                    last = body
+        at = last
+
+
+def _block(role: Role, lines: list[_Line], first: int, last: int) -> Block:
+    """Lines ``first`` to ``last``, the latter excluded."""
+    while lines[first].blank:
+        first += 1
+    while lines[last - 1].blank:
+        last -= 1
+    ending = lines[last - 1]
+    return Block(role, lines[first].start + lines[first].indent, ending.start + len(ending.text.rstrip()))
+
+
+def _code(lines: list[_Line], at: int, fences: list[int]) -> tuple[int, bool]:
+    """Where code that begins here ends; a fence that nobody closes begins none."""
+    if fence := _FENCE.match(lines[at].text):
+        following = bisect.bisect(fences, at)
+        closing = fences[following] if following < len(fences) else at
+        if closing > at and lines[closing].text.strip().startswith(fence.group(1)):
+            return closing + 1, True
+    if _CODE_DIRECTIVE.match(lines[at].text):
+        return _indented(lines, at + 1, lines[at].indent), True
+    return at, False
+
+
+def _indented(lines: list[_Line], at: int, indent: int) -> int:
+    """The line after the last one from here on that is indented deeper; blank lines do not end them."""
+    last = at
+    while at < len(lines) and (lines[at].blank or lines[at].indent > indent):
+        at += 1
+        if not lines[at - 1].blank:
+            last = at
+    return last
+
+
+def _paragraph_end(lines: list[_Line], at: int) -> int:
+    """The line after a paragraph: a blank one, or one that begins something else."""
+    if _ATX.match(lines[at].text):
+        return at + 1
+    end = at + 1
+    while end < len(lines) and not lines[end].blank:
+        if (
+            _ATX.match(lines[end].text)
+            or _FENCE.match(lines[end].text)
+            or _CODE_DIRECTIVE.match(lines[end].text)
+        ):
+            break
+        end += 1
+    return end
+
+
+def _paragraph(lines: list[_Line], first: int, last: int) -> Iterator[Block]:
+    """The blocks of lines that no blank one parts."""
+    if _ATX.match(lines[first].text):
+        yield _block(Role.HEADING, lines, first, last)
+        return
+    fields = sum(bool(_FIELD.match(line.text)) for line in lines[first:last])
+    rows = any(_BORDER.match(line.text) for line in lines[first:last])
+    if rows:
+        yield from (_block(Role.ROW, lines, n, n + 1) for n in range(first, last))
+        return
+    if _FIELD.match(lines[first].text) and fields > 0.6 * (last - first) and _short(lines, first, last):
+        yield from _parted(lines, first, last, _FIELD, Role.ITEM)
+        return
+    while first < last:
+        end, role = _run(lines, first, last)
+        if role is Role.ITEM:
+            yield from _parted(lines, first, end, _ITEM, Role.ITEM)
+        elif role is Role.ROW:
+            yield from (_block(Role.ROW, lines, n, n + 1) for n in range(first, end))
+        else:
+            yield _block(role, lines, first, end)
+        first = end
+
+
+def _short(lines: list[_Line], first: int, last: int) -> bool:
+    """Whether a single line that looks like ``Name: value`` is one, and no sentence with a colon in it."""
+    return last - first > 1 or not _ENDS.search(lines[first].text.rstrip())
+
+
+def _run(lines: list[_Line], first: int, last: int) -> tuple[int, Role]:
+    """Where lines of one kind end, and what they are."""
+    line = lines[first].text.rstrip()
+    following = lines[first + 1].text if first + 1 < last else ""
+    alone = first + 1 == last
+    if _UNDERLINE.match(line) and first + 2 < last and lines[first + 2].text.rstrip() == line:
+        return first + 3, Role.HEADING
+    if _UNDERLINE.match(following) and line[-1] not in ".:;," and len(line) <= _MAX_HEADING:
+        return first + 2, Role.HEADING
+    if _ROW.match(line) and (line.lstrip().startswith(("|", "+-", "+=")) or _ROW.match(following)):
+        end = first + 1
+        while end < last and _ROW.match(lines[end].text):
+            end += 1
+        return end, Role.ROW
+    if _PAGE.match(line) or _RULE.match(line) or sum(map(str.isalnum, line)) < (2 if alone else 1):
+        return first + 1, Role.ASIDE
+    if _DEFINITION.match(following):
+        return _definition_end(lines, first, last), Role.ITEM
+    if _DIRECTIVE.match(line):
+        end = first + 1
+        while end < last and _OPTION.match(lines[end].text):
+            end += 1
+        return end, Role.HEADING
+    if _ITEM.match(line):
+        return _run_end(lines, first, last), Role.ITEM
+    if _is_title(line, alone=alone):
+        return first + 1, Role.HEADING
+    end = first + 1
+    while end < last and not _interrupts(lines, end):
+        end += 1
+    return end, Role.PROSE
+
+
+def _run_end(lines: list[_Line], first: int, last: int) -> int:
+    """Items that follow each other, with the lines that belong to them."""
+    end = first + 1
+    while end < last and not (_ROW.match(lines[end].text) and lines[end].text.lstrip().startswith("|")):
+        end += 1
+    return end
+
+
+def _definition_end(lines: list[_Line], first: int, last: int) -> int:
+    """A term and the lines that define it, each of which a colon or an indent begins."""
+    end = first + 1
+    while end < last and (_DEFINITION.match(lines[end].text) or lines[end].indent > lines[first].indent):
+        end += 1
+    return end
+
+
+def _interrupts(lines: list[_Line], at: int) -> bool:
+    """Whether a line within a paragraph begins a list or a table: not where a sentence merely goes on."""
+    line = lines[at].text
+    if line.lstrip().startswith("|") or not any(map(str.isalnum, line)):
+        return True
+    return bool(_ITEM.match(line)) and bool(_ENDS.search(lines[at - 1].text.rstrip()))
+
+
+def _is_title(line: str, *, alone: bool) -> bool:
+    """Whether a line without marks is a heading: a short one by itself, or one in capitals above its text."""
+    stripped = line.strip()
+    letters = [c for c in stripped if c.isalpha()]
+    if not letters or len(stripped) > _MAX_HEADING or _ENDS.search(stripped) or _LINK.search(stripped):
+        return False
+    if alone:
+        return not letters[0].islower() and not _FIELD.match(stripped)
+    return len(letters) > 3 and stripped == stripped.upper() and stripped != stripped.lower()
+
+
+def _parted(lines: list[_Line], first: int, last: int, mark: re.Pattern[str], role: Role) -> Iterator[Block]:
+    """Lines that begin with a mark, each with the lines up to the next."""
+    start = first
+    for at in range(first + 1, last):
+        if mark.match(lines[at].text):
+            yield _block(role, lines, start, at)
+            start = at
+    yield _block(role, lines, start, last)
