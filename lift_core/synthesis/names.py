@@ -25,7 +25,26 @@ _PEOPLES = {
     "portuguese": "portugal", "scottish": "scotland", "spanish": "spain", "swedish": "sweden",
     "swiss": "switzerland", "thai": "thailand", "turkish": "turkey", "welsh": "wales",
 }  # fmt: skip
-_ENDINGS = ("ns", "ans", "ians", "ese", "an", "ian", "ic", "ish", "i", "n", "s", "er", "ers", "y", "ia", "a")
+_ENDINGS = (
+    "a",
+    "an",
+    "ans",
+    "dy",
+    "er",
+    "ers",
+    "ese",
+    "i",
+    "ia",
+    "ian",
+    "ians",
+    "ic",
+    "ish",
+    "n",
+    "ns",
+    "s",
+    "y",
+)
+"""What makes a people of a land."""
 
 
 class Name(NamedTuple):

@@ -12,6 +12,7 @@ from lift_core.synthesis.english import IRREGULAR, STOP_WORDS
 _UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
 _WORD = re.compile(rf"\d+(?:[.,]\d+)*|[{_UNSPACED}]|[^\W_{_UNSPACED}]+")
 _POSSESSIVE = re.compile(r"(?<=\w)['’](?:s\b|(?=\s|$))")
+_ORDINAL = re.compile(r"(?<=\d)(?:st|nd|rd|th)\b", re.IGNORECASE)
 _NEGATION = re.compile(r"(?<=\w)n['’]t\b")
 _DIGIT_GROUPS = re.compile(r"(?<=\d)[\u00a0\u2009\u202f](?=\d{3}(?!\d))")
 _BARE_FRACTION = re.compile(r"(?<![\w.])\.(?=\d)")
@@ -26,7 +27,7 @@ def fold(text: str) -> str:
     if not text.isascii():
         text = _DIGIT_GROUPS.sub("", _VULGAR_FRACTION.sub(" ", text))
         text = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
-    text = _BARE_FRACTION.sub("0.", _POSSESSIVE.sub("", _NEGATION.sub(" not", text)))
+    text = _BARE_FRACTION.sub("0.", _POSSESSIVE.sub("", _NEGATION.sub(" not", _ORDINAL.sub("", text))))
     return _SYMBOL.sub(lambda found: _SYMBOLS[found.group()], text).casefold()
 
 

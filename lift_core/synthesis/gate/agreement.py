@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from lift_core.synthesis.english import STOP_WORDS
 from lift_core.synthesis.names import is_calendar_word, knows, scan
-from lift_core.synthesis.numbers import numbers_in, numbers_stated
+from lift_core.synthesis.numbers import is_number_word, numbers_in, numbers_stated
 from lift_core.synthesis.words import stem, words
 
 _YES_NO = {"yes": "yes", "true": "yes", "no": "no", "false": "no"}
@@ -80,7 +80,7 @@ def _name_words(answer: str) -> set[str]:
 
 
 def _words_besides(found: Sequence[str]) -> list[str]:
-    return [word for word in found if word not in STOP_WORDS and not numbers_stated(word)]
+    return [word for word in found if word not in STOP_WORDS and not is_number_word(word)]
 
 
 def _stems(found: Sequence[str]) -> list[str]:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from datasketch import MinHash
 
 _PERMUTATIONS = 128
+_MISSED = 0.01
+"""Share of the duplicates at the very threshold that hashing may miss; of closer ones it misses less."""
 _ASKED = re.compile(r"\b(?:who|whom|whose|when|where|why|which|what|how (?:many|much|long|old|far)|how)\b")
 
 
@@ -42,8 +44,7 @@ class Questions:
             from datasketch import MinHash, MinHashLSH
 
             self._empty = MinHash(num_perm=_PERMUTATIONS)
-            # A missed candidate is a duplicate let through, a needless one costs microseconds.
-            self._index = MinHashLSH(threshold=similarity, num_perm=_PERMUTATIONS, weights=(0.1, 0.9))
+            self._index = MinHashLSH(num_perm=_PERMUTATIONS, params=_bands(similarity))
         for question in kept:
             self.add(question)
 
@@ -75,6 +76,15 @@ class Questions:
         hashed = self._empty.copy()
         hashed.update_batch([word.encode() for word in sorted(asked)])
         return hashed
+
+
+def _bands(similarity: float) -> tuple[int, int]:
+    """Bands and rows a band: the longest bands that miss few enough. A needless candidate costs little."""
+    for rows in range(_PERMUTATIONS, 1, -1):
+        bands = _PERMUTATIONS // rows
+        if (1 - similarity**rows) ** bands <= _MISSED:
+            return bands, rows
+    return _PERMUTATIONS, 1
 
 
 def _content(question: str) -> tuple[frozenset[str], frozenset[str]]:

@@ -77,9 +77,9 @@ class Gate:
             checks.form(question, answer)
             or checks.unanswered(answer)
             or checks.copied(question, answer, source)
-            or checks.context_bound(question, answer)
+            or (checks.context_bound(question, answer) if source.english else None)
             or checks.echo(question, answer)
-            or checks.mistyped(question, answer)
+            or (checks.mistyped(question, answer) if source.english else None)
         )
         if by_itself is not None:
             return by_itself
