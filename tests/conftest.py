@@ -1,4 +1,4 @@
-"""What the tiers share: a server that answers as a test says, a model of random weights, gradients compared."""
+"""What the tiers share: a server that answers as a test says, a model of random weights, gradients."""
 
 import functools
 import json
@@ -14,8 +14,8 @@ class ScriptedServer(ThreadingHTTPServer):
 
     It returns what the model writes: a text, sent ``n`` times, or the list of texts. Or a status, a reply
     (sent as JSON, or as it is where it is bytes) and, if need be, headers. ``usage`` goes with every
-    completion. ``asked`` are the bodies so far, ``paths`` where they were sent, ``most`` the largest number of
-    requests that were under way at once.
+    completion. ``pages`` are the texts that can be got, by path. ``asked`` are the bodies so far, ``paths``
+    where they were sent, ``most`` the largest number of requests that were under way at once.
     """
 
     daemon_threads = True
@@ -24,6 +24,7 @@ class ScriptedServer(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.script = None
         self.usage = None
+        self.pages = {}
         self.asked = []
         self.paths = []
         self.under_way = 0
@@ -49,6 +50,14 @@ class ScriptedServer(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+
+    def do_GET(self):
+        page = self.server.pages.get(self.path)
+        self.send_response(404 if page is None else 200)
+        data = (page or "").encode()
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
 
     def do_POST(self):
         server = self.server

@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -279,6 +280,39 @@ def overlap(file: Path | None, quick: bool, as_json: bool) -> None:
 
 
 @bench.command()
+@click.option(
+    "--file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The document; by default the sample that `lift demo` takes, which is short.",
+)
+@quick_option
+@json_option
+def synthesis(file: Path | None, quick: bool, as_json: bool) -> None:
+    """Writing pairs: our client beside a plain loop, and contexts beside each other. The stack must be up.
+
+    It needs the generator's server alone, and nobody else asking it. The recipe is LIFT_RECIPE.
+
+    \b
+    Example:
+      lift bench synthesis --quick
+      lift bench synthesis --file report.md
+    """
+    from lift_core.benchmarks import synthesis
+    from lift_core.cli.demo import sample
+    from lift_core.recipes import load_recipe
+    from lift_core.settings import get_settings
+
+    settings = get_settings()
+    document = file or sample()
+    recipe = load_recipe(settings.recipe)
+
+    def measure(progress: Progress) -> Report:
+        return synthesis.run(settings, document, recipe, quick=quick, on_progress=progress)
+
+    _run(measure, quick, as_json)
+
+
+@bench.command()
 @squad_option
 @click.option("--epochs", type=click.IntRange(1, 16), help="By default the recipe's.")
 @quick_option
@@ -305,6 +339,97 @@ def length(data: Path, epochs: int | None, quick: bool, as_json: bool) -> None:
         return length.run(settings, data, recipe, quick=quick, epochs=epochs, on_progress=progress)
 
     _run(measure, quick, as_json)
+
+
+@bench.command()
+@squad_option
+@click.option("--words", type=click.IntRange(min=50), help="Of each article (default: 1000).")
+@click.option(
+    "--untaught", "untaught", default="", help="URL of a server with the base model: pairs before teaching."
+)
+@quick_option
+@json_option
+def squad(data: Path, words: int | None, untaught: str, quick: bool, as_json: bool) -> None:
+    """What adapters learn from generated pairs: people's questions about ten articles. The stack must be up.
+
+    It needs the generator's server; adapters are trained and asked in this process. The recipe is
+    LIFT_RECIPE.
+
+    \b
+    Example:
+      lift bench squad --data ../shared/data/public
+    """
+    _share_cores()
+    from lift_core.benchmarks import squad
+    from lift_core.recipes import load_recipe
+    from lift_core.settings import get_settings
+
+    settings = get_settings()
+    recipe = load_recipe(settings.recipe)
+
+    def measure(progress: Progress) -> Report:
+        return squad.run(
+            settings,
+            data,
+            recipe,
+            quick=quick,
+            words=words or squad.WORDS,
+            untaught=untaught,
+            on_progress=progress,
+        )
+
+    _run(measure, quick, as_json)
+
+
+@bench.command()
+@click.option(
+    "--data",
+    required=True,
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder of public question sets: SQuAD, COVID-QA, FairytaleQA, CUAD, LooGLE.",
+)
+@click.option(
+    "--documents",
+    required=True,
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder of the documents whose generated pairs were judged by hand.",
+)
+@click.option(
+    "--split",
+    "part",
+    type=click.Choice(["measured", "tuning"]),
+    default="measured",
+    show_default=True,
+    help="Documents that figures are measured on, or those to look for thresholds on; these only print.",
+)
+@quick_option
+@json_option
+def gate(
+    data: Path, documents: Path, part: Literal["measured", "tuning"], quick: bool, as_json: bool
+) -> None:
+    """What the quality gate rejects of planted and real faults, and keeps of good pairs.
+
+    The recipe is LIFT_RECIPE. Its reader is asked where its server is up; without it the checks alone are
+    measured.
+
+    \b
+    Example:
+      lift bench gate --data ../shared/data/public --documents ../shared/data/documents
+    """
+    from lift_core.benchmarks import gate
+    from lift_core.recipes import load_recipe
+    from lift_core.settings import get_settings
+
+    settings = get_settings()
+    recipe = load_recipe(settings.recipe)
+    judged = PLACE / "gate_judged.jsonl"
+
+    def measure(progress: Progress) -> Report:
+        return gate.run(
+            settings, data, documents, judged, recipe, part=part, quick=quick, on_progress=progress
+        )
+
+    _run(measure, quick or part == "tuning", as_json)
 
 
 def _share_cores() -> None:

@@ -131,7 +131,8 @@ class ModelClient:
     async def _send(self, prompt: Prompt, body: dict[str, Any]) -> Any:
         try:
             if prompt.messages:
-                return await self._client.chat.completions.create(messages=list(prompt.messages), **body)
+                messages: Any = prompt.messages
+                return await self._client.chat.completions.create(messages=messages, **body)
             return await self._client.completions.create(prompt=prompt.text, **body)
         except json.JSONDecodeError as error:
             raise _NoCompletionError("its answer is broken JSON") from error
