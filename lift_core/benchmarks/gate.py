@@ -205,7 +205,7 @@ async def _reader(settings: Settings, recipe: Recipe) -> tuple[ModelClient | Non
     except OpenAIError as error:
         return (
             None,
-            f"none: its server does not answer ({type(error).__name__}), the checks alone are measured",
+            f"none: its server is away ({type(error).__name__}), the checks alone are measured",
         )
     client = ModelClient(url, key, recipe.gate.reader, concurrency=settings.generator_concurrency)
     return client, recipe.gate.reader

@@ -161,7 +161,7 @@ _SAME: dict[str, tuple[str, ...]] = {
     ),
     r"^What ((?:did|does|do|can|could|will|is|are|was|were|has|had|happened|made|\w+ed) .+)\?$": (
         r"What exactly \1?",
-        r"Tell me, what \1?",
+        r"Precisely what \1?",
     ),
     r"^(.+) (in|during|after|before|since|by) ((?:the )?[^?]*\d[^?]*)\?$": (r"\2 \3, \1?",),
 }
