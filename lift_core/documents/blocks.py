@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import bisect
 import re
+from array import array
 from collections.abc import Iterator
 from enum import Enum
 from typing import NamedTuple
@@ -37,21 +38,38 @@ class _Line(NamedTuple):
 
     @property
     def blank(self) -> bool:
-        return not self.text.strip()
+        return not self.text or self.text.isspace()
 
     @property
     def indent(self) -> int:
         return len(self.text) - len(self.text.lstrip())
 
 
+class _Lines:
+    """The lines of a text, made when asked for: a text may be nothing but ends of lines."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._starts = array("L", [0])
+        self._starts.extend(found.end() for found in _LINE_END.finditer(text))
+        if self._starts[-1] < len(text):
+            self._starts.append(len(text))
+
+    def __len__(self) -> int:
+        return len(self._starts) - 1
+
+    def __getitem__(self, number: int) -> _Line:
+        start = self._starts[number]
+        return _Line(start, self._text[start : self._starts[number + 1]])
+
+
+_LINE_END = re.compile(r"\r\n|[\n\x0b\x0c\r\x1c-\x1e\x85\u2028\u2029]")
 _MAX_HEADING = 100
 _ENDS = re.compile(r"[.!?…:;,。！？；：।؟።၊။]['\"”’»)\]*_]*$")
 _ATX = re.compile(r"\s{0,3}#{1,6}\s")
 _UNDERLINE = re.compile(r"([=\-~'\"^`#*+])\1{2,}\s*$")
-_RULE = re.compile(r"\s*([=\-~*_^+#.·—–]\s?){3,}\s*$")
-_PAGE = re.compile(
-    r"\s*[-–—\[(]?\s*(page|seite|p\.)?\s*\d{1,4}(\s*(/|of|von)\s*\d{1,4})?\s*[-–—\])]?\s*$", re.I
-)
+_RULE = re.compile(r"([=\-~*_^+#.·—–]\s?){3,}")
+_PAGE = re.compile(r"[-–—\[(]?\s?(page|seite|p\.)?\s?\d{1,4}(\s?(/|of|von)\s?\d{1,4})?\s?[-–—\])]?", re.I)
 _FENCE = re.compile(r"\s{0,3}(```|~~~)")
 _ITEM = re.compile(
     r"\s*([-*+•‣◦▪●–]|\d{1,3}[.)]|[A-Za-z][.)]|[ivxl]{1,5}[.)]|\((\d{1,3}|[A-Za-z]|[ivxl]{1,5})\)"
@@ -61,7 +79,7 @@ _DIRECTIVE = re.compile(r"\s*\.\. [\w-]+::")
 _CODE_DIRECTIVE = re.compile(r"\s*\.\. (code|code-block|sourcecode|parsed-literal|math|highlight)::")
 _OPTION = re.compile(r"\s+:[\w-]+:")
 _FIELD = re.compile(r"\s*[^\W\d_][\w .-]{0,30}:(\s|$)")
-_ROW = re.compile(r"\s*\||\s*\+[-=+]{3,}\+\s*$|[^|]+\s\|\s|[\s:|-]*-\|-[\s:|-]*$|\S[^\t\n]*\t\S")
+_ROW = re.compile(r"\s*\||\s*\+[-=+]{3,}\+\s*$|[^|]+\s\|\s|(?=.*-\|-)[\s:|-]++$|\S[^\t\n]*\t\S")
 _DEFINITION = re.compile(r"\s{0,3}:\s+\S")
 _BORDER = re.compile(r"\s*={2,}(\s+={2,})+\s*$")
 _LINK = re.compile(r"https?://|www\.")
@@ -69,12 +87,8 @@ _LINK = re.compile(r"https?://|www\.")
 
 def blocks_of(text: str) -> Iterator[Block]:
     """The blocks of a text, in order; nothing but white space lies between two of them."""
-    lines = []
-    position = 0
-    for read in text.splitlines(keepends=True):
-        lines.append(_Line(position, read))
-        position += len(read)
-    fences = [n for n, line in enumerate(lines) if _FENCE.match(line.text)]
+    lines = _Lines(text)
+    fences = [number for number in range(len(lines)) if _FENCE.match(lines[number].text)]
     at = 0
     while at < len(lines):
         line = lines[at]
@@ -96,7 +110,7 @@ def blocks_of(text: str) -> Iterator[Block]:
         at = last
 
 
-def _block(role: Role, lines: list[_Line], first: int, last: int) -> Block:
+def _block(role: Role, lines: _Lines, first: int, last: int) -> Block:
     """Lines ``first`` to ``last``, the latter excluded."""
     while lines[first].blank:
         first += 1
@@ -106,7 +120,7 @@ def _block(role: Role, lines: list[_Line], first: int, last: int) -> Block:
     return Block(role, lines[first].start + lines[first].indent, ending.start + len(ending.text.rstrip()))
 
 
-def _code(lines: list[_Line], at: int, fences: list[int]) -> tuple[int, bool]:
+def _code(lines: _Lines, at: int, fences: list[int]) -> tuple[int, bool]:
     """Where code that begins here ends; a fence that nobody closes begins none."""
     if fence := _FENCE.match(lines[at].text):
         following = bisect.bisect(fences, at)
@@ -118,7 +132,7 @@ def _code(lines: list[_Line], at: int, fences: list[int]) -> tuple[int, bool]:
     return at, False
 
 
-def _indented(lines: list[_Line], at: int, indent: int) -> int:
+def _indented(lines: _Lines, at: int, indent: int) -> int:
     """The line after the last one from here on that is indented deeper; blank lines do not end them."""
     last = at
     while at < len(lines) and (lines[at].blank or lines[at].indent > indent):
@@ -128,7 +142,7 @@ def _indented(lines: list[_Line], at: int, indent: int) -> int:
     return last
 
 
-def _paragraph_end(lines: list[_Line], at: int) -> int:
+def _paragraph_end(lines: _Lines, at: int) -> int:
     """The line after a paragraph: a blank one, or one that begins something else."""
     if _ATX.match(lines[at].text):
         return at + 1
@@ -144,13 +158,13 @@ def _paragraph_end(lines: list[_Line], at: int) -> int:
     return end
 
 
-def _paragraph(lines: list[_Line], first: int, last: int) -> Iterator[Block]:
+def _paragraph(lines: _Lines, first: int, last: int) -> Iterator[Block]:
     """The blocks of lines that no blank one parts."""
     if _ATX.match(lines[first].text):
         yield _block(Role.HEADING, lines, first, last)
         return
-    fields = sum(bool(_FIELD.match(line.text)) for line in lines[first:last])
-    rows = any(_BORDER.match(line.text) for line in lines[first:last])
+    fields = sum(bool(_FIELD.match(lines[number].text)) for number in range(first, last))
+    rows = any(_BORDER.match(lines[number].text) for number in range(first, last))
     if rows:
         yield from (_block(Role.ROW, lines, n, n + 1) for n in range(first, last))
         return
@@ -168,14 +182,15 @@ def _paragraph(lines: list[_Line], first: int, last: int) -> Iterator[Block]:
         first = end
 
 
-def _short(lines: list[_Line], first: int, last: int) -> bool:
+def _short(lines: _Lines, first: int, last: int) -> bool:
     """Whether a single line that looks like ``Name: value`` is one, and no sentence with a colon in it."""
     return last - first > 1 or not _ENDS.search(lines[first].text.rstrip())
 
 
-def _run(lines: list[_Line], first: int, last: int) -> tuple[int, Role]:
+def _run(lines: _Lines, first: int, last: int) -> tuple[int, Role]:
     """Where lines of one kind end, and what they are."""
     line = lines[first].text.rstrip()
+    bare = line.lstrip()
     following = lines[first + 1].text if first + 1 < last else ""
     alone = first + 1 == last
     if _UNDERLINE.match(line) and first + 2 < last and lines[first + 2].text.rstrip() == line:
@@ -187,7 +202,7 @@ def _run(lines: list[_Line], first: int, last: int) -> tuple[int, Role]:
         while end < last and _ROW.match(lines[end].text):
             end += 1
         return end, Role.ROW
-    if _PAGE.match(line) or _RULE.match(line) or sum(map(str.isalnum, line)) < (2 if alone else 1):
+    if _PAGE.fullmatch(bare) or _RULE.fullmatch(bare) or sum(map(str.isalnum, line)) < (2 if alone else 1):
         return first + 1, Role.ASIDE
     if _DEFINITION.match(following):
         return _definition_end(lines, first, last), Role.ITEM
@@ -206,7 +221,7 @@ def _run(lines: list[_Line], first: int, last: int) -> tuple[int, Role]:
     return end, Role.PROSE
 
 
-def _run_end(lines: list[_Line], first: int, last: int) -> int:
+def _run_end(lines: _Lines, first: int, last: int) -> int:
     """Items that follow each other, with the lines that belong to them."""
     end = first + 1
     while end < last and not (_ROW.match(lines[end].text) and lines[end].text.lstrip().startswith("|")):
@@ -214,7 +229,7 @@ def _run_end(lines: list[_Line], first: int, last: int) -> int:
     return end
 
 
-def _definition_end(lines: list[_Line], first: int, last: int) -> int:
+def _definition_end(lines: _Lines, first: int, last: int) -> int:
     """A term and the lines that define it, each of which a colon or an indent begins."""
     end = first + 1
     while end < last and (_DEFINITION.match(lines[end].text) or lines[end].indent > lines[first].indent):
@@ -222,7 +237,7 @@ def _definition_end(lines: list[_Line], first: int, last: int) -> int:
     return end
 
 
-def _interrupts(lines: list[_Line], at: int) -> bool:
+def _interrupts(lines: _Lines, at: int) -> bool:
     """Whether a line within a paragraph begins a list or a table: not where a sentence merely goes on."""
     line = lines[at].text
     if line.lstrip().startswith("|") or not any(map(str.isalnum, line)):
@@ -241,7 +256,7 @@ def _is_title(line: str, *, alone: bool) -> bool:
     return len(letters) > 3 and stripped == stripped.upper() and stripped != stripped.lower()
 
 
-def _parted(lines: list[_Line], first: int, last: int, mark: re.Pattern[str], role: Role) -> Iterator[Block]:
+def _parted(lines: _Lines, first: int, last: int, mark: re.Pattern[str], role: Role) -> Iterator[Block]:
     """Lines that begin with a mark, each with the lines up to the next."""
     start = first
     for at in range(first + 1, last):

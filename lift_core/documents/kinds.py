@@ -24,7 +24,10 @@ _BINARY_NAMES = {
     *(".pdf", ".doc", ".docx", ".odt", ".rtf", ".epub"),
     *(".ppt", ".pptx", ".xls", ".xlsx", ".png", ".jpg", ".jpeg", ".zip"),
 }
-_HTML_START = re.compile(r"\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)*<(!doctype\s+html|html)[\s>]", re.I | re.S)
+# What was matched is not tried another way ("*+"): comments can be parted in too many ways.
+_HTML_START = re.compile(
+    r"\s*+(<\?xml[^>]*+>\s*+)?+(<!--(?:[^-]|-(?!->))*+-->\s*+)*+<(!doctype\s++html|html)[\s>]", re.I
+)
 _TAG = re.compile(rb"<[a-zA-Z!/]|<\x00[a-zA-Z!/]\x00")
 _PDF_HEADER_WITHIN = 1024
 """Readers accept a PDF whose header is preceded by so many bytes; a text may speak of the header."""

@@ -5,6 +5,9 @@ from __future__ import annotations
 import codecs
 import re
 import unicodedata
+from collections.abc import Iterator
+from functools import cache
+from itertools import islice
 from pathlib import PurePosixPath
 
 from lift_core.documents.converting import converted
@@ -23,7 +26,10 @@ _BOMS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-_HEADING = re.compile(r"^#{1,6}\s+(.+?)\s*#*$")
+_HEADING = re.compile(r"#{1,6}\s+(?=\S)")
+_LINE = re.compile(r"[^\n]+")
+_MAX_MARKS = 30
+"""Combining marks on one character; no language writes more (Unicode Standard Annex 15, Stream-Safe Text)."""
 _NO_TITLE = re.compile(r"(untitled|unbenannt|document\s*\d*|.*\.(docx?|pdf|html?|tex|indd))$", re.I)
 """What programs write where the author gave no title."""
 
@@ -55,7 +61,7 @@ def read_document(data: bytes, key: str, *, converter: str, settings: Settings) 
         title, text = read_text(data, key)
         return Document(title=title, text=text, kind="text")
     found = converted(data, key, kind, settings)
-    text = unicodedata.normalize("NFC", found.text).strip() + "\n"
+    text = _normalized(found.text).strip() + "\n"
     _enough(text, key)
     return Document(
         title=_title_of_converted(found.title, text, key),
@@ -76,13 +82,28 @@ def read_text(data: bytes, key: str) -> tuple[str, str]:
     """
     if not data.strip():
         raise DocumentError(f"'{key}' is empty: there is nothing to learn from")
-    text = unicodedata.normalize("NFC", _decode(data, key)).replace("\r\n", "\n").replace("\r", "\n")
+    text = _normalized(_decode(data, key)).replace("\r\n", "\n").replace("\r", "\n")
     _enough(text, key)
     return _title(text, key), text
 
 
+@cache
+def _too_many_marks() -> re.Pattern[str]:
+    marks = "".join(re.escape(chr(code)) for code in range(0x1F000) if unicodedata.combining(chr(code)))
+    return re.compile(f"([{marks}]{{{_MAX_MARKS}}})[{marks}]+")
+
+
+def _normalized(text: str) -> str:
+    """Text in the composed form of Unicode.
+
+    Marks beyond those that any language heaps on a character are left out: to order them takes time in
+    proportion to their square.
+    """
+    return unicodedata.normalize("NFC", text if text.isascii() else _too_many_marks().sub(r"\1", text))
+
+
 def _enough(text: str, key: str) -> None:
-    words = len(re.findall(r"\w+", text))
+    words = sum(1 for _ in islice(re.finditer(r"\w+", text), MIN_WORDS))
     if words < MIN_WORDS:
         raise DocumentError(f"'{key}' has {words} word{'s' * (words != 1)}: too little to learn from")
 
@@ -113,18 +134,28 @@ def _title_of_converted(stated: str | None, text: str, key: str) -> str:
     title = re.sub(r"^Microsoft (Word|PowerPoint) - ", "", title)
     if not title or _NO_TITLE.fullmatch(title):
         return _title(text, key)
-    heading = next((found.group(1) for line in text.splitlines() if (found := _HEADING.match(line))), "")
+    heading = next(_headings(text), "")
     # A web page's title often is its heading and the name of the site.
     return (heading if heading and heading in title else title)[:_MAX_TITLE]
 
 
+def _headings(text: str) -> Iterator[str]:
+    """What Markdown's headings say, in order."""
+    for line in _lines(text):
+        if mark := _HEADING.match(line):
+            yield line[mark.end() :].rstrip("#").rstrip() or line
+
+
+def _lines(text: str) -> Iterator[str]:
+    """Lines that are not blank, one at a time: all of them at once may take many times the text's memory."""
+    return (line for found in _LINE.finditer(text) if (line := found.group().strip()))
+
+
 def _title(text: str, key: str) -> str:
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    for line in lines:
-        if found := _HEADING.match(line):
-            return found.group(1)[:_MAX_TITLE]
-    first = lines[0]
+    if heading := next(_headings(text), ""):
+        return heading[:_MAX_TITLE]
+    first, *more = islice(_lines(text), 2)
     # A title carries no full stop at its end; a first sentence does.
-    if len(first) <= _MAX_TITLE and len(lines) > 1 and not first.endswith((".", "!", "?", ":", ";", ",")):
+    if len(first) <= _MAX_TITLE and more and not first.endswith((".", "!", "?", ":", ";", ",")):
         return first
     return PurePosixPath(key).stem.replace("_", " ").replace("-", " ").strip() or key

@@ -16,7 +16,7 @@ _CLAUSE = r"(?:\d{1,2}(?:\.\d{1,2})+\.?|(?:Article|ARTICLE|Section|SECTION)\s+[\
 _NOTE = r"\[(?:[\d,;\s–-]+|[a-z]+ [^\[\]\n]{1,40})\]"
 """A reference "[12]" or a remark "[citation needed]"."""
 _ANY_STOP = re.compile(r"[.!?…。！？।؟።။]")
-_STOP = re.compile(rf"[.!?…。！？।؟።။]\s?{_CLOSERS}(\s*{_NOTE}|\s*\*+|<[^<>]{{1,20}}>)*$")
+_STOP = re.compile(rf"[.!?…。！？।؟።။]\s?{_CLOSERS}(\s*{_NOTE}|\s\*{{1,3}}|<[^<>]{{1,20}}>)*$")
 _PAUSE = re.compile(rf"[;:]\s?{_CLOSERS}(\s+(and|or))?$")
 _AFTERWARDS = re.compile(rf"[ \t]*({_NOTE})+(?=\s|$)")
 _MORE = re.compile(
