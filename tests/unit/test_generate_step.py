@@ -1,4 +1,4 @@
-"""The step `generate`: goes on where it was killed, reports before it ends, and fails below a floor in words."""
+"""The step `generate`: goes on where it was killed, reports before it ends, fails below a floor in words."""
 
 import json
 
