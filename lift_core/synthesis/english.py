@@ -21,11 +21,12 @@ STOP_WORDS = word_set("""
 """Words that carry grammar and no fact."""
 
 ASKING_WORDS = word_set("""
-    according age amount another call cause city color colour consider country date day describe effect
-    example explain far feel first following function get give group happen important include kind know
-    lead long main mean method month name need number occur part people percentage person place play
-    process purpose reason refer result role say something sort stand state take tell term thing time
-    title type typical use used usually way word work year
+    according age amount another begin call cause city color colour come consider country date day
+    describe effect example explain factor far feel first following function get give go group happen
+    important include kind know lead likely long main mean method month name need number occur part
+    people percentage person place play process purpose range reason refer result role say something
+    sort stand start state take tell term thing time title type typical use used usually way word work
+    year
     """)
 """Words that questions are made of, whatever they ask about."""
 

@@ -93,8 +93,9 @@ def form(question: str, answer: str) -> Finding | None:
     for text in (asked, told):
         if len(text) >= _LOOPING_WORDS and len(set(text)) <= len(text) / 2:
             return "form", "the same words again and again"
-    if len(told) > 1 and told[-1] in _CUT and not is_acronym(answer.split()[-1].strip(".")):
-        return "form", f"the answer ends with '{told[-1]}': it is cut"
+    last = plain(answer.split()[-1])
+    if len(told) > 1 and last in _CUT and not is_acronym(answer.split()[-1].strip(".")):
+        return "form", f"the answer ends with '{last}': it is cut"
     if len(asked) < _QUESTION_WORDS:
         return "length", f"the question has {len(asked)} words"
     if len(question) > _QUESTION_CHARS:

@@ -26,6 +26,8 @@ _STATED_SHARE = 0.75
 """Of a longer answer's words; a clause may bring a word of its own."""
 _MISSING_SHARE = 0.66
 """Of a question's subject words; from this on, the question is about something else."""
+_MISSING_WORDS = 2
+"""One word may be the asker's own."""
 _ENGLISH_SHARE = 0.15
 """Of English grammar among a text's words; English has about 0.45, German and French below 0.1."""
 _ASKING = frozenset(map(stem, ASKING_WORDS))
@@ -137,15 +139,15 @@ def unrelated(question: str, source: Source) -> str | None:
     """
     subject = [root for root in subject_words(question) if root not in source.title_stems]
     missing = [root for root in subject if root not in source.known and root[:5] not in source.beginnings]
-    if subject and len(missing) >= _MISSING_SHARE * len(subject):
+    if len(missing) >= _MISSING_WORDS and len(missing) >= _MISSING_SHARE * len(subject):
         return f"the source has nothing of {_quoted(missing)}"
     return None
 
 
 def subject_words(question: str) -> list[str]:
     """Stems of the words that say what a question is about."""
-    roots = [stem(word) for word in words(question) if word not in STOP_WORDS]
-    return [root for root in dict.fromkeys(roots) if root not in _ASKING]
+    roots = map(stem, content_words(question))
+    return [root for root in dict.fromkeys(roots) if root not in _ASKING and not is_number_word(root)]
 
 
 def _quoted(found: list[str]) -> str:
