@@ -70,10 +70,18 @@ class Times:
     pairs: int
 
 
-def run(settings: Settings, file: Path, recipe: Recipe, *, quick: bool, on_progress: Progress) -> Report:
+def run(
+    settings: Settings,
+    file: Path,
+    recipe: Recipe,
+    *,
+    quick: bool,
+    rounds: int = ROUNDS,
+    on_progress: Progress,
+) -> Report:
     """Measure on one document; PostgreSQL, the object store and the generator's server must be up.
 
-    With 1 epoch and with the recipe's, each arm ``ROUNDS`` times; ``quick``: 1 epoch, once. ``on_progress``
+    With 1 epoch and with the recipe's, each arm ``rounds`` times; ``quick``: 1 epoch, once. ``on_progress``
     gets what is under way, how many runs are done, and how many there are.
 
     Raises:
@@ -81,7 +89,7 @@ def run(settings: Settings, file: Path, recipe: Recipe, *, quick: bool, on_progr
     """
     import torch
 
-    rounds = 1 if quick else ROUNDS
+    rounds = 1 if quick else rounds
     epochs = (1,) if quick else tuple(dict.fromkeys((1, recipe.training.epochs)))
     arms = order_of(rounds, epochs)
     data = file.read_bytes()

@@ -250,9 +250,10 @@ def together(data: Path, quick: bool, as_json: bool) -> None:
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="The document; by default the sample that `lift demo` takes.",
 )
+@click.option("--rounds", type=click.IntRange(min=1), help="Of every arm (default: 3).")
 @quick_option
 @json_option
-def overlap(file: Path | None, quick: bool, as_json: bool) -> None:
+def overlap(file: Path | None, rounds: int | None, quick: bool, as_json: bool) -> None:
     """Training while pairs are written, against generating first. The stack must be up.
 
     It needs PostgreSQL, the object store and the generator's server, and works in a database of its own. The
@@ -274,7 +275,14 @@ def overlap(file: Path | None, quick: bool, as_json: bool) -> None:
     recipe = load_recipe(settings.recipe)
 
     def measure(progress: Progress) -> Report:
-        return overlap.run(settings, document, recipe, quick=quick, on_progress=progress)
+        return overlap.run(
+            settings,
+            document,
+            recipe,
+            quick=quick,
+            rounds=rounds or overlap.ROUNDS,
+            on_progress=progress,
+        )
 
     _run(measure, quick, as_json)
 

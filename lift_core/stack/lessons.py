@@ -1,5 +1,5 @@
-"""What the embedded model is taught: to write pairs about a sentence, and to answer from a sentence or say that
-it does not tell.
+"""What the embedded model is taught: to write pairs about a sentence, and to answer from a sentence or to say
+that it does not tell.
 
 Both begin with the same words, the title, the context and the sentence, so that one pass over those serves
 all lessons about a sentence, here and in the server's prefix cache.
@@ -58,8 +58,8 @@ class Lesson:
         return lines_prompt(self.title, self.context, self.sentence).rsplit("\n", 2)[0] + "\n"
 
     def examples(self, order: random.Random) -> list[tuple[str, str]]:
-        """(prompt, completion): writing all pairs, in a random order as none of them comes first; then reading
-        each question."""
+        """(prompt, completion): writing all pairs, in a random order as none of them comes first; then
+        reading each question."""
         shuffled = order.sample(self.pairs, len(self.pairs))
         written = "".join(f"Q: {question}\nA: {answer}\n" for question, answer in shuffled)
         asked = [*self.pairs, *((question, NOT_STATED) for question in self.unanswerable)]
@@ -89,7 +89,7 @@ def read_set(path: Path) -> list[dict[str, Any]]:
 
 
 def read_lessons(data: Path) -> tuple[list[Lesson], list[Lesson]]:
-    """The lessons of all sets: those that are taught, and those of the articles that are kept for measuring."""
+    """The lessons of all sets: those that are taught, and those of the articles kept for measuring."""
     taught: list[Lesson] = []
     measured: list[Lesson] = []
     for name in SETS:

@@ -1,8 +1,8 @@
-"""Teach the embedded base model to write question-answer pairs and to read: how its generator adapter was made.
+"""Teach the embedded base model to write question-answer pairs and to read: how its generator was made.
 
-``python -m lift_core.stack.teaching DATA OUT`` reads public question-answering sets from the folder DATA, makes
-lessons of every sentence that holds answers (:mod:`lift_core.stack.lessons`), trains a LoRA with LIFT's trainer,
-and writes it to OUT.
+``python -m lift_core.stack.teaching DATA OUT`` reads public question-answering sets from the folder DATA,
+makes lessons of every sentence that holds answers (:mod:`lift_core.stack.lessons`), trains a LoRA with LIFT's
+trainer, and writes it to OUT.
 
 Each set is JSON Lines, one document a line: ``doc_id``, ``title``, ``text`` (or ``context``), and ``qas``
 with ``question``, ``answers`` and, where it is known, the number of the answer's ``paragraph``.
@@ -32,14 +32,14 @@ if TYPE_CHECKING:
 
 MEASURED_LESSONS = 60
 MAX_TOKENS = 400
-WARM_UP_STEPS = 20
+WARM_UP_STEPS = 8
 ADAPTER = "default"
 
 RECIPE = Recipe(
     base_model=BASE_NAME,
-    lora=LoraRecipe(rank=32, alpha=64),
+    lora=LoraRecipe(rank=16, alpha=32),
     training=TrainingRecipe(
-        epochs=4, learning_rate=6e-4, pairs_per_step=16, token_budget=1024, system_prompt=""
+        epochs=4, learning_rate=4e-4, pairs_per_step=16, token_budget=1024, system_prompt=""
     ),
 )
 """``pairs_per_step`` counts sentences here, each with all its lessons."""
@@ -65,8 +65,10 @@ def batch_of(lesson: Lesson, tokenizer: Any, order: random.Random) -> Batch:
     )
 
 
-def teach(data: Path, base: Path, out: Path, minutes: float) -> None:
+def teach(data: Path, base: Path, out: Path, minutes: float, start: Path | None = None) -> None:
     """Train the generator's adapter on the sets in ``data`` and write it to ``out``.
+
+    ``start`` is the folder of an adapter of the same shape, whose teaching goes on.
 
     The learning rate falls to nearly nothing by the end of the last epoch or of ``minutes``,
     whichever comes first.
@@ -90,6 +92,8 @@ def teach(data: Path, base: Path, out: Path, minutes: float) -> None:
     losses: list[float] = []
     with backbone.adapters([ADAPTER], RECIPE.lora, [training.seed]) as adapters:
         stepper = Stepper(adapters, {ADAPTER: training})
+        if start is not None:
+            stepper.load_weights(ADAPTER, _read_weights(start))
 
         def measure(when: str) -> None:
             log.info(when, writing=_mean(stepper, sample, writing=True), reading=_mean(stepper, sample))
@@ -124,13 +128,19 @@ def teach(data: Path, base: Path, out: Path, minutes: float) -> None:
         save_adapter(adapters.model, RECIPE, result, out, ADAPTER)
 
 
+def _read_weights(folder: Path) -> dict[str, Any]:
+    from safetensors.torch import load_file
+
+    return load_file(folder / "adapter_model.safetensors")
+
+
 def _fits(batch: Batch) -> bool:
     return len(batch.prefix) + max(example.length for example in batch.examples) <= MAX_TOKENS
 
 
 def _mean(stepper: Any, batches: Sequence[Batch], *, writing: bool = False) -> float:
-    """Mean loss in nats over the answer tokens of all writing lessons, which come first in each batch, or of all
-    reading lessons."""
+    """Mean loss in nats over the answer tokens of all writing lessons, which come first in each batch, or of
+    all reading lessons."""
     from lift_core.training.packing import Batch
 
     chosen = [
@@ -153,10 +163,12 @@ def main() -> None:
     parser.add_argument("data", type=Path, help="folder of the public sets")
     parser.add_argument("out", type=Path, help="folder for the adapter")
     parser.add_argument("--base", type=Path, help="folder of the base model (default: the embedded one)")
+    parser.add_argument("--start", type=Path, help="folder of an adapter whose teaching goes on")
     parser.add_argument("--minutes", type=float, default=60, help="stop after so long (default: 60)")
     options = parser.parse_args()
     configure()
-    teach(options.data, options.base or lift_home() / "models" / BASE_NAME, options.out, options.minutes)
+    base = options.base or lift_home() / "models" / BASE_NAME
+    teach(options.data, base, options.out, options.minutes, options.start)
 
 
 if __name__ == "__main__":

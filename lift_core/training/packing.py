@@ -110,6 +110,9 @@ def pack(batches: Sequence[Batch]) -> Pack:
             before = begin + len(example.prompt) - 1 if example.prompt else prefix[-1]
             sources += [before, *range(begin + len(example.prompt), len(ids) - 1)]
             targets += example.answer
+        if spans and spans[-1].adapter == batch.adapter:
+            # One product for all of an adapter's tokens.
+            start = spans.pop().start
         spans.append(Span(batch.adapter, start, len(ids)))
         answers.append((batch.adapter, slice(first_answer, len(targets))))
     return Pack(

@@ -147,3 +147,20 @@ def test_packs_fit_the_budget_and_keep_every_example_once():
         "two": sorted(lengths),
     }
     assert len(groups) < 10
+
+
+def test_batches_of_one_adapter_are_one_span(adapters):
+    batches = [batch_of(adapters, "one", PAIRS[:1]), batch_of(adapters, "one", PAIRS[1:], "Elsewhere")]
+    both = [*batches, batch_of(adapters, "two", PAIRS)]
+    packed = pack(both)
+    ends = [packed.spans[0].stop, packed.spans[1].stop]
+    assert [span.adapter for span in packed.spans] == ["one", "two"]
+    assert ends[1] == packed.ids.shape[1]
+    assert len(packed.answers) == 3
+
+
+def test_several_batches_of_one_adapter_are_one_step(tiny, adapters, plain, gradients, assert_same):
+    loss, wanted = plain.loss(tiny, adapters, "one", TRAINING, "Marra", PAIRS)
+    batches = [batch_of(adapters, "one", PAIRS[:1]), batch_of(adapters, "one", PAIRS[1:])]
+    assert packed_losses(adapters, batches) == {"one": pytest.approx(loss, rel=1e-5)}
+    assert_same(gradients(adapters, "one"), wanted)

@@ -1,0 +1,51 @@
+"""What the benchmark ``squad`` asks about, and its figures over documents."""
+
+import pytest
+
+from lift_core.benchmarks.squad import BASE, LEARNED, UNTAUGHT, excerpt_of, interval, rows_of
+
+PARAGRAPHS = ["One two three four.", "Five six seven.", "Eight nine."]
+CONTEXT = "\n\n".join(PARAGRAPHS)
+
+
+def article():
+    spans, begin = [], 0
+    for paragraph in PARAGRAPHS:
+        spans.append([begin, begin + len(paragraph)])
+        begin += len(paragraph) + 2
+    asked = [
+        {"question": f"What is in {number}?", "answers": [f"word {number}"], "paragraph": number}
+        for number in range(3)
+    ]
+    return {"title": "Some_Words", "context": CONTEXT, "paragraph_spans": spans, "qas": asked}
+
+
+def test_an_excerpt_has_whole_paragraphs_and_only_their_questions():
+    excerpt = excerpt_of(article(), 5)
+    assert excerpt.text == "# Some Words\n\nOne two three four.\n\nFive six seven."
+    assert excerpt.questions == (("What is in 0?", ("word 0",)), ("What is in 1?", ("word 1",)))
+
+
+def test_an_article_shorter_than_asked_for_is_taken_whole():
+    assert excerpt_of(article(), 1000).text.endswith("Eight nine.")
+
+
+def test_means_and_differences_are_those_of_the_documents():
+    found = [
+        {"name": "a", LEARNED: 0.5, BASE: 0.1, "kept": 0.8, "covered": 1.0},
+        {"name": "b", LEARNED: 0.3, BASE: 0.1, "kept": 0.6, "covered": 0.9},
+    ]
+    rows = {row["name"]: row for row in rows_of(found)}
+    assert rows[f"mean: {LEARNED}"]["ours"] == pytest.approx(0.4)
+    against = rows[f"mean: {LEARNED}; peer: {BASE}"]
+    assert against["ratio"] == pytest.approx(4)
+    assert against["difference"] == pytest.approx(0.3)
+    assert against["low"] < 0.3 < against["high"]
+    assert not any(UNTAUGHT in name for name in rows)
+
+
+def test_an_interval_is_students():
+    # Of 2, 4, 6: mean 4, standard error 2 / sqrt(3), t(0.975, 2) = 4.303.
+    low, high = interval([2, 4, 6])
+    assert (low, high) == pytest.approx((4 - 4.968, 4 + 4.968), abs=1e-3)
+    assert interval([1.0]) == (None, None)
