@@ -18,7 +18,7 @@ from lift_core.errors import (
 )
 from lift_core.pipeline import run_file
 from lift_core.recipes import load_recipe
-from lift_core.records import GateRecipe
+from lift_core.records import GateRecipe, PairReport
 from lift_core.stack.ports import HOST
 
 TEXT = """# The Lighthouse of Skarholm
@@ -79,6 +79,15 @@ def test_a_file_becomes_an_active_adapter_once(steps, file, recipe, settings, ob
     pairs = list(steps.committed_pairs(job_id))
     assert pairs
     assert all(pair.answer in TEXT for pair in pairs)
+
+    # And how good they were is among its files and its scores.
+    data = steps.store.get_bytes(settings.adapters_bucket, f"{adapter.prefix}pair_report.json")
+    report = PairReport.model_validate_json(data)
+    assert report.kept == len(pairs)
+    assert (adapter.scores["kept_share"], adapter.scores["coverage"]) == (
+        report.kept_share,
+        report.coverage.segments,
+    )
 
     before, there = contents(), objects()
     stages.clear()
