@@ -20,6 +20,9 @@ from lift_core.synthesis.report import report_of
 
 _Drafts = tuple[list[JudgedPair], ...]
 """A segment's pairs and, at a section's end, the section's: judged but not yet settled."""
+_WINDOW = 4
+"""Segments under way for each request that may be, so that requests go on while the first segment is slow.
+docs/log.md has the figures."""
 
 
 class PairWriter:
@@ -86,7 +89,7 @@ class PairWriter:
             for segment in self._segments
             if segment.number >= first_segment and (only is None or segment.number in only)
         ]
-        async with aclosing(_in_order(todo, draft, self._at_once)) as drafted:
+        async with aclosing(_in_order(todo, draft, _WINDOW * self._at_once)) as drafted:
             async for segment, drafts in drafted:
                 yield segment, [each for found in drafts for each in gate.settle(found)]
 

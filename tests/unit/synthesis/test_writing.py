@@ -79,6 +79,19 @@ def test_no_more_requests_are_under_way_than_allowed(scripted_server):
     assert 1 < scripted_server.most <= 3
 
 
+def test_a_slow_segment_does_not_hold_up_those_behind_it(scripted_server):
+    def script(body, _):
+        if "Lighthouse 0 " in sentence_of(body):
+            deadline = time.monotonic() + 60
+            while len(scripted_server.asked) < 12 and time.monotonic() < deadline:
+                time.sleep(0.001)
+            assert len(scripted_server.asked) == 12
+        return about(body)
+
+    scripted_server.script = script
+    assert [number for number, _ in written(scripted_server, concurrency=3)] == list(range(12))
+
+
 def test_it_goes_on_at_the_first_segment_that_is_missing(scripted_server):
     scripted_server.script = about
     assert [number for number, _ in written(scripted_server, first_segment=9)] == [9, 10, 11]
