@@ -174,12 +174,12 @@ def _measure(
         served = {"generator_url": untaught, "reader_url": settings.reader_url or settings.generator_url}
         written = _write(excerpt, own, settings.model_copy(update=served))
         row.update({f"untaught {name}": value for name, value in written.figures.items()})
-        learned = None
+        row[UNTAUGHT] = row[BASE]
+        # Without pairs there is no adapter: the base model answers.
         if len(written.kept) >= recipe.training.pairs_per_step:
             said("learning the untaught generator's pairs")
             learned, _ = _train(excerpt, written.kept, recipe, backbone)
-        # Without pairs there is no adapter: the base model answers.
-        row[UNTAUGHT] = _score(excerpt, recipe, settings, learned, said) if learned else row[BASE]
+            row[UNTAUGHT] = _score(excerpt, recipe, settings, learned, said)
     return row
 
 

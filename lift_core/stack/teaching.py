@@ -148,7 +148,7 @@ def _mean(stepper: Any, batches: Sequence[Batch], *, writing: bool = False) -> f
         for each in batches
     ]
     total = sum(stepper.mean_loss(each) * each.answer_tokens for each in chosen)
-    return round(total / sum(each.answer_tokens for each in chosen), 3)
+    return round(float(total / sum(each.answer_tokens for each in chosen)), 3)
 
 
 def _batches_of(count: int, size: int, epochs: int) -> Iterator[int]:
