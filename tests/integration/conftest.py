@@ -14,6 +14,7 @@ from typing import Any
 
 import psycopg2
 import pytest
+from sqlalchemy import Connection
 
 from lift_core.records import (
     AdapterRecord,
@@ -76,12 +77,55 @@ def environment(stack_home: Path) -> dict[str, str]:
     return kept | {"LIFT_HOME": str(stack_home)}
 
 
+class Tables:
+    """The registry's tables: emptied as long as they are those that the migrations made, else made anew."""
+
+    _OBJECTS = """
+        SELECT oid FROM pg_class WHERE relnamespace = 'public'::regnamespace
+        UNION ALL SELECT oid FROM pg_constraint WHERE connamespace = 'public'::regnamespace
+        UNION ALL SELECT oid FROM pg_proc WHERE pronamespace = 'public'::regnamespace
+        UNION ALL SELECT t.oid FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
+            WHERE c.relnamespace = 'public'::regnamespace
+        UNION ALL SELECT count(*)::oid FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
+            WHERE c.relnamespace = 'public'::regnamespace AND NOT a.attisdropped
+    """
+    _NAMES = """
+        SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename <> 'alembic_version'
+    """
+
+    def __init__(self) -> None:
+        self._made: list[int] = []
+
+    def clear(self, registry: AdapterRegistry) -> None:
+        with registry.transaction() as connection:
+            if self._made and self._objects(connection) == self._made:
+                names = connection.exec_driver_sql(self._NAMES).scalars().all()
+                # Tables that are append-only refuse to be emptied otherwise.
+                for name in names:
+                    connection.exec_driver_sql(f"ALTER TABLE {name} DISABLE TRIGGER USER")
+                connection.exec_driver_sql(f"TRUNCATE {', '.join(names)} RESTART IDENTITY")
+                for name in names:
+                    connection.exec_driver_sql(f"ALTER TABLE {name} ENABLE TRIGGER USER")
+                return
+        registry.downgrade("base")
+        registry.upgrade()
+        with registry.transaction() as connection:
+            self._made = self._objects(connection)
+
+    def _objects(self, connection: Connection) -> list[int]:
+        return sorted(connection.exec_driver_sql(self._OBJECTS).scalars())
+
+
+@pytest.fixture(scope="session")
+def tables() -> Tables:
+    return Tables()
+
+
 @pytest.fixture
-def registry(settings: Settings) -> AdapterRegistry:
+def registry(settings: Settings, tables: Tables) -> AdapterRegistry:
     """The registry with empty tables."""
     registry = AdapterRegistry.from_settings(settings)
-    registry.downgrade("base")
-    registry.upgrade()
+    tables.clear(registry)
     return registry
 
 

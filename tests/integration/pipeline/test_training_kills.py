@@ -16,7 +16,7 @@ from lift_core.recipes import load_recipe
 from lift_core.stack.processes import wait_until
 from lift_core.store import layout
 
-KILLS = int(os.environ.get("LIFT_TEST_KILLS", "6"))
+KILLS = int(os.environ.get("LIFT_TEST_KILLS", "4"))
 SEED = 11
 # The recipe takes a few steps for each sentence. An attempt commits some steps, then it is killed within the
 # time of some more: there are so many sentences that no attempt comes to the end.

@@ -1,14 +1,56 @@
 """Adapters with titles, tags and scores; rules that hold at every moment; somebody who kills connections."""
 
+import math
 import threading
 from contextlib import closing, suppress
+from datetime import UTC, datetime
 
 import psycopg2
 import pytest
 
+from lift_core.evaluation_records import AdapterVerdict, Conditions, Measurement, ResultShard
 from lift_core.records import AdapterFilter
 
 SECONDS_BETWEEN_KILLS = 0.05
+NOW = datetime(2026, 6, 1, tzinfo=UTC)
+CONDITIONS = Conditions(
+    task="mmlu",
+    task_digest="1" * 64,
+    data_digest="2" * 64,
+    harness="lm_eval 0.4.9",
+    base_model="SmolLM2-135M-Instruct",
+    base_revision="1",
+    engine="transformers, float32",
+)
+ACCURACY = Measurement(
+    task="mmlu",
+    measure="accuracy",
+    n=100,
+    base=0.6,
+    adapter=0.5,
+    difference=-0.1,
+    low=-0.2,
+    high=-0.03,
+    confidence=0.99,
+    margin=0.02,
+    p_value=1e-7,
+    mcnemar_p_value=0.01,
+    verdict="regressed",
+)
+LIKELIHOOD = Measurement(
+    task="mmlu",
+    measure="log-likelihood",
+    n=100,
+    base=-0.1,
+    adapter=-0.3,
+    difference=-0.2,
+    low=-math.inf,
+    high=math.inf,
+    confidence=0.99,
+    margin=0.05,
+    p_value=0.5,
+    verdict="undecided",
+)
 # Each is read by one statement, so of one moment; each must find nothing at any moment.
 NEVER = {
     "an alias whose adapter is not active, or of another document": """
@@ -102,3 +144,69 @@ def rejected(registry, work):
     made = work.candidate(claim)
     registry.reject(work.prover(claim), made.name, "it knows nothing")
     return made.name
+
+
+# --- what the guard records ---------------------------------------------------------------
+
+
+@pytest.fixture
+def now():
+    """The moment at which verdicts are recorded, unless they say otherwise."""
+    return NOW
+
+
+@pytest.fixture
+def conditions():
+    return CONDITIONS
+
+
+@pytest.fixture
+def accuracy():
+    """A measurement by which an adapter has regressed."""
+    return ACCURACY
+
+
+@pytest.fixture
+def likelihood():
+    """A measurement that decides nothing."""
+    return LIKELIHOOD
+
+
+@pytest.fixture
+def piece():
+    """Make a piece of results, as an attempt commits them."""
+
+    def make(first, count, attempt="a", **changes):
+        fields = {"key": f"evaluations/x/{attempt}/{first}", "sha256": "a" * 64} | changes
+        return ResultShard(first=first, count=count, **fields)
+
+    return make
+
+
+@pytest.fixture
+def verdict_on():
+    """Make the verdict of a run on an adapter, by name."""
+
+    def make(name, run="run-1", **changes):
+        fields = {
+            "adapter": name,
+            "run": run,
+            "base_model": "SmolLM2-135M-Instruct",
+            "verdict": "regressed",
+            "sentence": "Regressed: mmlu by accuracy, -10.0 points.",
+            "decided_by": (("mmlu", "accuracy"),),
+            "p_value": 1e-7,
+            "adjusted_p_value": 3e-7,
+            "alerted": True,
+            "family": 3,
+            "measurements": (ACCURACY, LIKELIHOOD),
+            "subjects": {"mmlu": {"law": (40, 0.5, 0.4), "physics": (60, 2 / 3, 0.1 + 0.2)}},
+            "signs": {"own_f1": 0.75, "verbatim_copying": 0.0},
+            "policy": {"fingerprint": "f1", "margins": {"accuracy": 0.02}},
+            "action": "quarantine",
+            "report": f"reports/{run}/{name}/",
+            "created_at": NOW,
+        }
+        return AdapterVerdict.model_validate(fields | changes)
+
+    return make
