@@ -28,7 +28,6 @@ _SEED_STRIDE = 1_000_003
 
 # A profile of another version is another prompt: where these change, the recipe must be able to say so.
 _GLOBAL = ("global", 1)
-_READING = ("reading", 1)
 _JUDGING = ("judging", 1)
 
 
@@ -48,6 +47,7 @@ class Models:
         self._writer = ModelClient(
             settings.generator_url, key, recipe.generator.model, concurrency=concurrency
         )
+        self._reading = load_profile("reading", recipe.gate.reader_profile_version)
         self._reader = self._judge = None
         if recipe.gate.reader:
             own = bool(settings.reader_url)
@@ -146,7 +146,7 @@ class Models:
         if self._reader is None:
             raise RecipeError("the recipe names no gate.reader")
         prompt = reading_prompt(
-            load_profile(*_READING), title=self._title, context=context, segment=segment, question=question
+            self._reading, title=self._title, context=context, segment=segment, question=question
         )
         found = await self._reader.complete(
             prompt, temperature=temperature, n=n, max_tokens=_READ_TOKENS, seed=seed

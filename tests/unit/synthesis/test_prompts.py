@@ -7,6 +7,7 @@ import pytest
 
 from lift_core.synthesis.profiles import load_profile
 from lift_core.synthesis.prompts import (
+    NOT_STATED,
     global_prompt,
     judging_prompt,
     lines_prompt,
@@ -171,3 +172,12 @@ def test_a_judgement_is_read_and_what_is_none_supports_nothing():
         supported, why = read_judgement(unreadable)
         assert not supported
         assert "cannot be read" in why
+
+
+def test_an_instruct_model_is_told_what_to_say_where_it_finds_no_answer():
+    prompt = reading_prompt(
+        load_profile("reading", 2), title="Marra", context="", segment="Odo built it.", question="Who?"
+    )
+    system, asked = prompt.messages
+    assert NOT_STATED in system["content"]
+    assert asked["content"].endswith("Passage:\nOdo built it.\n\nQuestion: Who?")
