@@ -58,10 +58,10 @@ class GateRecipe(Record):
     ``similarity`` of two questions' words (Jaccard, estimated by MinHash) from which the later one is a
     near-duplicate; 1: only equal ones. ``reader`` answers each question from the segment, at the generator's
     server, and must agree with the answer by a word F1 of ``agreement``; empty: nobody reads.
-    ``reader_profile_version`` 1 is the prompt that the embedded generator was taught, 2 is for instruct models.
-    ``judge`` is a stronger model that is asked at ``LIFT_JUDGE_URL`` whether the source supports the pair. The
-    generator is asked up to ``ask_again`` more times about a segment that no kept pair, or whose names and
-    numbers no kept pair, touches. Shares are of 1.
+    ``reader_profile_version`` 1 is the prompt that the embedded generator was taught, 2 one for instruct
+    models. ``judge`` is a stronger model that is asked at ``LIFT_JUDGE_URL`` whether the source supports the
+    pair. The generator is asked up to ``ask_again`` more times about a segment that no kept pair, or whose
+    names and numbers no kept pair, touches. Shares are of 1.
     """
 
     grounded: bool = True

@@ -18,7 +18,7 @@ def test_shipped_recipe_is_valid(name):
 @pytest.mark.parametrize(
     ("name", "digest"),
     [
-        ("embedded", "7a429d2b535f3018f3e97506f08bde7817027e476f9a91ad98f18cb990f296fc"),
+        ("embedded", "94f0e5a944cbdf04d79204cc5e186ba590954e33e35547187a42fd6a858712eb"),
         ("smoke", "be896a17c9b799b2a803bd26d8c5e6602d8f769be5796507b58ff06d691a0632"),
     ],
 )
