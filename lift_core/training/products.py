@@ -7,6 +7,7 @@ them it takes about twice as long over bf16 as over float32, even where it has v
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from functools import cache, partial
 from typing import Any
@@ -33,12 +34,15 @@ def _multiplies_bf16() -> bool:
 
 
 def multiply(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """``x W' + bias`` in x's precision, (n, out); x: (n, in), ``weight``: (out, in) in any."""
+    """``x W' + bias`` in x's precision, (n, out); x: (n, in), ``weight``: (out, in).
+
+    The weight has x's precision, or x is float32. So it is with :func:`multiply_back`.
+    """
     if weight.dtype == x.dtype:
         return F.linear(x, weight, bias)
     out = x.new_empty(x.shape[0], weight.shape[0])
     for rows in _slabs(weight):
-        torch.mm(x, weight[rows].to(x.dtype).t(), out=out[:, rows])
+        torch.mm(x, _widened(weight[rows]).t(), out=out[:, rows])
     return out if bias is None else out.add_(bias)
 
 
@@ -46,15 +50,32 @@ def multiply_back(gradient: Tensor, weight: Tensor) -> Tensor:
     """``gradient W`` in the gradient's precision, (n, in): what :func:`multiply` gives back to x."""
     if weight.dtype == gradient.dtype:
         return gradient @ weight
-    found = gradient.new_zeros(gradient.shape[0], weight.shape[1])
+    found = gradient.new_empty(gradient.shape[0], weight.shape[1])
     for rows in _slabs(weight):
-        found.addmm_(gradient[:, rows], weight[rows].to(gradient.dtype))
+        # With beta 0 what lies in the new tensor is not read.
+        found.addmm_(gradient[:, rows], _widened(weight[rows]), beta=min(rows.start, 1))
     return found
 
 
 def _slabs(weight: Tensor) -> Iterator[slice]:
     height = max(1, SLAB // weight.shape[1])
     return (slice(start, start + height) for start in range(0, weight.shape[0], height))
+
+
+class _Scratch(threading.local):
+    def __init__(self) -> None:
+        self.numbers = torch.empty(0)
+
+
+_scratch = _Scratch()
+
+
+def _widened(part: Tensor) -> Tensor:
+    """``part`` in float32, in memory that the thread's next call takes again: an allocation for each matrix
+    scatters what is kept between them over more memory than it fills."""
+    if _scratch.numbers.numel() < part.numel():
+        _scratch.numbers = torch.empty(part.numel())
+    return _scratch.numbers[: part.numel()].view(part.shape).copy_(part)
 
 
 class _Frozen(torch.autograd.Function):
