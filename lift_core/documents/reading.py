@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import PurePosixPath
 
 from lift_core.documents.converting import converted
-from lift_core.documents.kinds import Kind, kind_of
+from lift_core.documents.kinds import READABLE, Kind, kind_of
 from lift_core.errors import DocumentError, RecipeError
 from lift_core.records import Record
 from lift_core.settings import Settings
@@ -21,6 +21,9 @@ CONVERTERS = ("text/1",)
 MIN_WORDS = 3
 _MAX_TITLE = 120
 _MAX_CONTROL_SHARE = 0.02
+_LOOKED_AT = 65_536
+_ESCAPE = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
+"""What terminals take for colours and movements (ECMA-48, control sequences); logs are full of it."""
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF16_LE, "utf-16"),
@@ -81,7 +84,7 @@ def read_text(data: bytes, key: str) -> tuple[str, str]:
         DocumentError: it is empty, binary, in an unknown encoding, or has too little text.
     """
     if not data.strip():
-        raise DocumentError(f"'{key}' is empty: there is nothing to learn from")
+        raise DocumentError(f"'{key}' is empty: there is nothing to learn from; put it in again")
     text = _normalized(_decode(data, key)).replace("\r\n", "\n").replace("\r", "\n")
     _enough(text, key)
     return _title(text, key), text
@@ -105,27 +108,37 @@ def _normalized(text: str) -> str:
 def _enough(text: str, key: str) -> None:
     words = sum(1 for _ in islice(re.finditer(r"\w+", text), MIN_WORDS))
     if words < MIN_WORDS:
-        raise DocumentError(f"'{key}' has {words} word{'s' * (words != 1)}: too little to learn from")
+        raise DocumentError(
+            f"'{key}' has {words} word{'s' * (words != 1)}: too little to learn from; "
+            "if it shows more when it is opened, save that as text"
+        )
 
 
 def _decode(data: bytes, key: str) -> str:
-    encoding = next((name for bom, name in _BOMS if data.startswith(bom)), "utf-8")
+    marked = next((name for bom, name in _BOMS if data.startswith(bom)), None)
+    encoding = marked or "utf-8"
     try:
         text = data.decode(encoding)
     except UnicodeDecodeError as error:
-        if _looks_binary(data.decode("latin-1")):
-            raise DocumentError(f"'{key}' is binary, not text") from error
+        # Bytes that are control characters in Latin-1 are letters in other encodings.
+        if not marked and _looks_binary(data[:_LOOKED_AT].decode("ascii", "ignore"), len(data)):
+            raise _binary(key) from error
         raise DocumentError(
             f"'{key}' is in an unknown encoding (byte {error.start} is not {encoding}): save it as UTF-8"
         ) from error
-    if _looks_binary(text):
-        raise DocumentError(f"'{key}' is binary, not text")
+    text = _ESCAPE.sub("", text)
+    if _looks_binary(text[:_LOOKED_AT], len(text)):
+        raise _binary(key)
     return text
 
 
-def _looks_binary(text: str) -> bool:
-    control = sum(unicodedata.category(c) == "Cc" and c not in "\t\n\r\f" for c in text[:65_536])
-    return control > _MAX_CONTROL_SHARE * min(len(text), 65_536)
+def _binary(key: str) -> DocumentError:
+    return DocumentError(f"'{key}' is binary, not text; {READABLE}: save what it says as one of these")
+
+
+def _looks_binary(beginning: str, length: int) -> bool:
+    control = sum(unicodedata.category(c) == "Cc" and c not in "\t\n\r\f" for c in beginning)
+    return control > _MAX_CONTROL_SHARE * min(length, _LOOKED_AT)
 
 
 def _title_of_converted(stated: str | None, text: str, key: str) -> str:

@@ -10,6 +10,8 @@ import pysbd
 
 _CHUNK = 2000
 """Characters that pysbd sees at once: its time grows faster than its text."""
+_MAX_STOPS = _CHUNK // 10
+"""A piece with more marks than that is no prose, and pysbd would take many times as long over it."""
 _CLOSERS = r"['\"”’»)\]*_]*"
 _UPPER = r"[\"“‘'(«„¿¡]?[^\W\d_a-zß-ÿ]"
 _CLAUSE = r"(?:\d{1,2}(?:\.\d{1,2})+\.?|(?:Article|ARTICLE|Section|SECTION)\s+[\dIVX]+\b)"
@@ -73,9 +75,12 @@ class Splitter:
 
     def _ends(self, chunk: str) -> list[int]:
         """Where pysbd ends sentences. It is given single spaces, and its characters are counted off."""
+        last = len(chunk.rstrip())
+        if not _ANY_STOP.search(chunk, 0, max(0, last - 1)):
+            return [last] if last else []
         words = list(re.finditer(r"\S+", chunk))
-        if not words or not _ANY_STOP.search(chunk, 0, words[-1].end() - 1):
-            return [words[-1].end()] if words else []
+        if sum(1 for _ in _ANY_STOP.finditer(chunk)) > _MAX_STOPS:
+            return _plain_ends(chunk)
         ends: list[int] = []
         # Position in the chunk of the end of each character that is not white space.
         places = [place for word in words for place in range(word.start() + 1, word.end() + 1)]
@@ -86,11 +91,14 @@ class Splitter:
                 break
             if seen and (not ends or places[seen - 1] > ends[-1]):
                 ends.append(places[seen - 1])
-        # Where pysbd rewrote characters, the count is wrong; the plainest rule does.
-        if seen != len(places):
-            ends = [found.end() for found in re.finditer(rf"[.!?]{_CLOSERS}(?=\s+{_UPPER})", chunk)]
-            ends.append(words[-1].end())
-        return ends
+        # Where pysbd rewrote characters, the count is wrong.
+        return ends if seen == len(places) else _plain_ends(chunk)
+
+
+def _plain_ends(chunk: str) -> list[int]:
+    """Where the plainest rule ends sentences."""
+    ends = [found.end() for found in re.finditer(rf"[.!?。！？]{_CLOSERS}(?=\s+{_UPPER})", chunk)]
+    return [*ends, len(chunk.rstrip())]
 
 
 def ends_sentence(text: str) -> bool:

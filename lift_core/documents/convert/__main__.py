@@ -10,7 +10,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
-from defusedxml.common import EntitiesForbidden  # type: ignore[import-untyped]
+from defusedxml.common import DefusedXmlException  # type: ignore[import-untyped]
 
 from lift_core.documents.convert.confinement import confine
 from lift_core.documents.converting import ConversionJob, Converted
@@ -44,14 +44,14 @@ def _answer(convert: Callable[[bytes, ConversionJob], Converted], job: Conversio
         text = _UNWANTED.sub("", found.text.replace("\r\n", "\n").replace("\r", "\n").replace("\f", "\n"))
         if len(text) > job.max_bytes:
             raise DocumentError(
-                f"'{job.key}' becomes a text of {len(text):,} characters; the limit is {job.max_bytes:,} "
-                "(LIFT_MAX_EXPANDED_BYTES)"
+                f"'{job.key}' becomes a text of {len(text):,} characters; the limit is {job.max_bytes:,}: "
+                "split it, or allow more (LIFT_MAX_EXPANDED_BYTES)"
             )
         title = _UNWANTED.sub("", found.title) if found.title else None
         return {"converted": Converted(**{**dict(found), "text": text, "title": title}).model_dump()}
     except DocumentError as error:
         return {"refused": str(error)}
-    except EntitiesForbidden:
+    except DefusedXmlException:
         return {
             "refused": f"'{job.key}' declares XML entities, which can swell or name other files, "
             "and which no document needs: open it and save it anew"

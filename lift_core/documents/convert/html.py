@@ -56,14 +56,17 @@ def markdown_of(soup: BeautifulSoup) -> str:
         escape_misc=False,
         table_infer_header=True,
     ).convert_soup(main)
-    return re.sub(r"\n{3,}", "\n\n", re.sub(r"[ \t]+\n", "\n", text))
+    # Looked for only where white space begins: otherwise a long gap takes time in proportion to its square.
+    return re.sub(r"\n{3,}", "\n\n", re.sub(r"(?<![ \t])[ \t]+\n", "\n", text))
 
 
 def _decoded(data: bytes, key: str) -> str:
     # A byte order mark outranks what is declared; without either it is UTF-8.
     stripped, marked = EncodingDetector.strip_byte_order_mark(data)
     declared = EncodingDetector.find_declared_encoding(stripped, is_html=True)
-    encoding = marked or declared or "utf-8"
+    # A page begins with "<"; with a null byte beside it, it is UTF-16 whatever it says.
+    unmarked = {b"<\x00": "utf-16-le", b"\x00<": "utf-16-be"}.get(stripped[:2])
+    encoding = marked or unmarked or declared or "utf-8"
     try:
         return stripped.decode(encoding)
     except (UnicodeDecodeError, LookupError) as error:

@@ -61,7 +61,10 @@ def _check_size(package: zipfile.ZipFile, job: ConversionJob) -> None:
     """Count what comes out before anything is kept: the sizes that a ZIP file declares may be lies."""
     parts = package.infolist()
     if len(parts) > _MAX_PARTS:
-        raise DocumentError(f"'{job.key}' is a package of {len(parts):,} parts; the limit is {_MAX_PARTS:,}")
+        raise DocumentError(
+            f"'{job.key}' is a package of {len(parts):,} parts; the limit is {_MAX_PARTS:,}: "
+            "save it without its pictures, or split it"
+        )
     if any(part.flag_bits & 1 for part in parts):
         raise DocumentError(f"'{job.key}' is protected by a password: save it without one")
     expanded = 0
