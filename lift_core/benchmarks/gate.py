@@ -124,6 +124,7 @@ def _planted(data: Path, part: Split, per_fault: int) -> list[Document]:
             pair.answer,
             pair.label,
             pair.near,
+            by_id[pair.document].seen,
         )
         cases.setdefault(pair.document, []).append(case)
     return [Document(by_id[key].title, by_id[key].text, tuple(some)) for key, some in cases.items()]

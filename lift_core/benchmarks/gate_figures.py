@@ -23,7 +23,10 @@ _RESAMPLES = 2000
 
 @dataclass(frozen=True)
 class Case:
-    """A labelled pair, and why the ``checks`` alone, and ``all`` of the gate, reject it; empty: kept."""
+    """A labelled pair, and why the ``checks`` alone, and ``all`` of the gate, reject it; empty: kept.
+
+    ``near``, of a wrong name: the source has it too. ``seen``: the embedded model was taught on the document.
+    """
 
     kind: Literal["planted", "judged"]
     document: str
@@ -32,6 +35,7 @@ class Case:
     answer: str
     label: str
     near: bool = False
+    seen: bool = False
     checks: str = ""
     all: str = ""
 
@@ -40,8 +44,10 @@ def rows_of(cases: Sequence[Case]) -> list[dict[str, Any]]:
     """One row a fault and kind of set, the hallucinations together, and the good pairs' own."""
     planted = [case for case in cases if case.kind == "planted"]
     judged = [case for case in cases if case.kind == "judged"]
+    unseen = [case for case in planted if not case.seen]
     rows = [
         _row("hallucinations, planted", planted, HALLUCINATIONS, balanced=True),
+        _row("hallucinations, planted, documents never taught", unseen, HALLUCINATIONS, balanced=True),
         _row("hallucinations, judged by hand", judged, HALLUCINATIONS, balanced=False),
         _row("all faults, judged by hand", judged, JUDGED_LABELS, balanced=False),
     ]
@@ -54,7 +60,11 @@ def rows_of(cases: Sequence[Case]) -> list[dict[str, Any]]:
         )
     for label in JUDGED_LABELS:
         rows.append(_row(f"{label}, judged by hand", judged, (label,), balanced=False))
-    rows += [_kept("good, planted", planted), _kept("good, judged by hand", judged)]
+    rows += [
+        _kept("good, planted", planted),
+        _kept("good, planted, documents never taught", unseen),
+        _kept("good, judged by hand", judged),
+    ]
     return [row for row in rows if row["n"]]
 
 

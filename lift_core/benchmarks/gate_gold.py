@@ -24,6 +24,8 @@ Split = Literal["tuning", "measured"]
 SETS = ("squad_dev", "covidqa", "fairytaleqa", "cuad_sample", "loogle_shortdep_qa")
 TAUGHT_SETS = ("squad_dev", "covidqa", "fairytaleqa")
 """What the embedded model was taught on, to write and to read; documents kept back are measured on."""
+SEEN_SETS = ("covidqa", "fairytaleqa")
+"""Those of which all documents were among an earlier revision's lessons in writing, which lives on in it."""
 _KEPT_BACK_SHARE = 0.1
 _KEPT_BACK_EXAMPLES = frozenset({"fairytale:king-kojata", "covidqa:1689"})
 CONTEXT_WORDS = 340
@@ -71,12 +73,16 @@ class GoldPair(Record):
 
 
 class GoldDocument(Record):
-    """A document of a public set, cut as the pipeline does, with its pairs in document order."""
+    """A document of a public set, cut as the pipeline does, with its pairs in document order.
+
+    ``seen``: the embedded model was once taught on its pairs.
+    """
 
     set: str
     doc_id: str
     title: str
     text: str
+    seen: bool
     segments: tuple[Segment, ...]
     pairs: tuple[GoldPair, ...]
 
@@ -138,6 +144,7 @@ def _documents(data: Path, name: str, part: Split) -> Iterator[GoldDocument]:
                 doc_id=row["doc_id"],
                 title=row["title"].replace("_", " "),
                 text=_text(row),
+                seen=name in SEEN_SETS or row["doc_id"] not in away,
                 segments=tuple(segments),
                 pairs=tuple(pairs),
             )
