@@ -23,7 +23,7 @@ _MAX_TITLE = 120
 _MAX_CONTROL_SHARE = 0.02
 _LOOKED_AT = 65_536
 _ESCAPE = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
-"""What terminals take for colours and movements (ECMA-48, control sequences); logs are full of it."""
+"""What terminals take for colours and movements (ECMA-48, control sequences); some logs are full of it."""
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF16_LE, "utf-16"),
@@ -126,9 +126,10 @@ def _decode(data: bytes, key: str) -> str:
         raise DocumentError(
             f"'{key}' is in an unknown encoding (byte {error.start} is not {encoding}): save it as UTF-8"
         ) from error
-    text = _ESCAPE.sub("", text)
     if _looks_binary(text[:_LOOKED_AT], len(text)):
-        raise _binary(key)
+        text = _ESCAPE.sub("", text)
+        if _looks_binary(text[:_LOOKED_AT], len(text)):
+            raise _binary(key)
     return text
 
 
