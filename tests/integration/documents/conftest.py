@@ -7,7 +7,7 @@ import pytest
 from lift_core.documents import Document, read_document
 from lift_core.settings import Settings
 
-from .made import docx, paragraph, pdf, table, zipped
+from .made import docx, paragraph, pdf, table
 
 
 @pytest.fixture
@@ -21,21 +21,9 @@ def read() -> Callable[..., Document]:
 
 
 @pytest.fixture
-def make_docx() -> Callable[..., bytes]:
-    """Makes Word documents of XML."""
-    return docx
-
-
-@pytest.fixture
 def make_pdf() -> Callable[..., bytes]:
     """Makes PDFs of placed text."""
     return pdf
-
-
-@pytest.fixture
-def make_zip() -> Callable[..., bytes]:
-    """Makes ZIP files."""
-    return zipped
 
 
 @pytest.fixture

@@ -74,8 +74,9 @@ def read(case: Case) -> dict[str, object]:
         found["text"] = document.text[:300]
         found["title"] = document.title
         found["as_expected"] = bool(case.text and re.search(case.text, document.text))
-        said = sum(len(re.sub(r"\s+", "", segment.text)) for segment in segments)
-        found["lost"] = len(re.sub(r"\s+", "", document.text)) - said
+        edges = [0, *(edge for segment in segments for edge in (segment.start, segment.end)), None]
+        gaps = (document.text[end:start] for end, start in zip(edges[::2], edges[1::2], strict=True))
+        found["lost"] = "".join(gap.strip() for gap in gaps)
     for who, whose in (("own", resource.RUSAGE_SELF), ("converters", resource.RUSAGE_CHILDREN)):
         found[f"{who}_bytes"] = resource.getrusage(whose).ru_maxrss * 1024
     return found

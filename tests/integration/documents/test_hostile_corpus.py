@@ -15,7 +15,7 @@ from .hostile import CONVERT_MEMORY, GROUPS, cases
 
 CHECKOUT = Path(__file__).parents[3]
 OWN_MEMORY = 600 * 2**20
-"""Of the process that reads. Its largest document has 20 MB, and is held as bytes, text and segments."""
+"""Of the process that reads. Its largest document has 50 MB, and is held as bytes, text and segments."""
 REMEDY = re.compile(r"\b(save|split|allow|print|run|unpack|rename|put|open|give)\b")
 
 
@@ -42,6 +42,6 @@ def test_each_ends_with_a_clear_error_or_a_sensible_text(group, subtests):
             else:
                 assert came["as_expected"], came["text"]
                 assert came["title"].strip()
-                assert came["lost"] == 0
+                assert came["lost"] == ""
             assert came["own_bytes"] < OWN_MEMORY
             assert came["converters_bytes"] < CONVERT_MEMORY
