@@ -17,6 +17,8 @@ from lift_core.stack.service import SHARED_CORES, get_json
 
 MAX_MODEL_LEN = 2048
 """Tokens of context. Prompts are a few hundred; a longer one only costs memory here."""
+CPU_BLOCK_TOKENS = 32
+"""Tokens of a block of the prefix cache."""
 MAX_LORAS = 4
 """Adapters in one batch. Each takes memory for the largest rank."""
 MAX_CPU_LORAS = 32
@@ -52,6 +54,10 @@ def command(model: Path, port: int, lora_rank: int | None = None) -> tuple[str, 
         # A seeded request whose prompt is computed in chunks ends vLLM 0.32's CPU engine ("CPU Generator
         # does not use offset", gpu_model_runner.py): prompts are computed whole.
         words += ["--no-enable-chunked-prefill", "--max-num-batched-tokens", str(2 * MAX_MODEL_LEN)]
+        if lora_rank is None:
+            # Prompts of a few hundred tokens share a title, a context and a sentence: with the CPU's default
+            # blocks of 128 tokens half of that is computed anew, and pairs take 1.6 to 1.8 times as long.
+            words += ["--block-size", str(CPU_BLOCK_TOKENS)]
         if _is_small():
             words += ["--distributed-executor-backend", "uni"]
     else:
