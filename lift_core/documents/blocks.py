@@ -65,6 +65,8 @@ class _Lines:
 
 _LINE_END = re.compile(r"\r\n|[\n\x0b\x0c\r\x1c-\x1e\x85\u2028\u2029]")
 _MAX_HEADING = 100
+_FIELDS_SHARE = 0.6
+"""Of a paragraph's lines; the others go on with the value above them."""
 _ENDS = re.compile(r"[.!?…:;,。！？；：।؟።၊။]['\"”’»)\]*_]*$")
 _ATX = re.compile(r"\s{0,3}#{1,6}\s")
 _UNDERLINE = re.compile(r"([=\-~'\"^`#*+])\1{2,}\s*$")
@@ -163,18 +165,16 @@ def _paragraph(lines: _Lines, first: int, last: int) -> Iterator[Block]:
     if _ATX.match(lines[first].text):
         yield _block(Role.HEADING, lines, first, last)
         return
-    fields = sum(bool(_FIELD.match(lines[number].text)) for number in range(first, last))
-    rows = any(_BORDER.match(lines[number].text) for number in range(first, last))
-    if rows:
+    if any(_BORDER.match(lines[number].text) for number in range(first, last)):
         yield from (_block(Role.ROW, lines, n, n + 1) for n in range(first, last))
         return
-    if _FIELD.match(lines[first].text) and fields > 0.6 * (last - first) and _short(lines, first, last):
-        yield from _parted(lines, first, last, _FIELD, Role.ITEM)
+    if _are_fields(lines, first, last):
+        yield from _items(lines, first, last, _FIELD)
         return
     while first < last:
         end, role = _run(lines, first, last)
         if role is Role.ITEM:
-            yield from _parted(lines, first, end, _ITEM, Role.ITEM)
+            yield from _items(lines, first, end, _ITEM)
         elif role is Role.ROW:
             yield from (_block(Role.ROW, lines, n, n + 1) for n in range(first, end))
         else:
@@ -182,9 +182,14 @@ def _paragraph(lines: _Lines, first: int, last: int) -> Iterator[Block]:
         first = end
 
 
-def _short(lines: _Lines, first: int, last: int) -> bool:
-    """Whether a single line that looks like ``Name: value`` is one, and no sentence with a colon in it."""
-    return last - first > 1 or not _ENDS.search(lines[first].text.rstrip())
+def _are_fields(lines: _Lines, first: int, last: int) -> bool:
+    """Whether lines are of the form ``Name: value``; a single one may be a sentence with a colon in it."""
+    if not _FIELD.match(lines[first].text):
+        return False
+    if last - first == 1:
+        return not _ENDS.search(lines[first].text.rstrip())
+    fields = sum(bool(_FIELD.match(lines[number].text)) for number in range(first, last))
+    return fields > _FIELDS_SHARE * (last - first)
 
 
 def _run(lines: _Lines, first: int, last: int) -> tuple[int, Role]:
@@ -197,7 +202,7 @@ def _run(lines: _Lines, first: int, last: int) -> tuple[int, Role]:
         return first + 3, Role.HEADING
     if _UNDERLINE.match(following) and line[-1] not in ".:;," and len(line) <= _MAX_HEADING:
         return first + 2, Role.HEADING
-    if _ROW.match(line) and (line.lstrip().startswith(("|", "+-", "+=")) or _ROW.match(following)):
+    if _ROW.match(line) and (bare.startswith(("|", "+-", "+=")) or _ROW.match(following)):
         end = first + 1
         while end < last and _ROW.match(lines[end].text):
             end += 1
@@ -212,7 +217,7 @@ def _run(lines: _Lines, first: int, last: int) -> tuple[int, Role]:
             end += 1
         return end, Role.HEADING
     if _ITEM.match(line):
-        return _run_end(lines, first, last), Role.ITEM
+        return _items_end(lines, first, last), Role.ITEM
     if _is_title(line, alone=alone):
         return first + 1, Role.HEADING
     end = first + 1
@@ -221,10 +226,10 @@ def _run(lines: _Lines, first: int, last: int) -> tuple[int, Role]:
     return end, Role.PROSE
 
 
-def _run_end(lines: _Lines, first: int, last: int) -> int:
+def _items_end(lines: _Lines, first: int, last: int) -> int:
     """Items that follow each other, with the lines that belong to them."""
     end = first + 1
-    while end < last and not (_ROW.match(lines[end].text) and lines[end].text.lstrip().startswith("|")):
+    while end < last and not lines[end].text.lstrip().startswith("|"):
         end += 1
     return end
 
@@ -256,11 +261,11 @@ def _is_title(line: str, *, alone: bool) -> bool:
     return len(letters) > 3 and stripped == stripped.upper() and stripped != stripped.lower()
 
 
-def _parted(lines: _Lines, first: int, last: int, mark: re.Pattern[str], role: Role) -> Iterator[Block]:
+def _items(lines: _Lines, first: int, last: int, mark: re.Pattern[str]) -> Iterator[Block]:
     """Lines that begin with a mark, each with the lines up to the next."""
     start = first
     for at in range(first + 1, last):
         if mark.match(lines[at].text):
-            yield _block(role, lines, start, at)
+            yield _block(Role.ITEM, lines, start, at)
             start = at
-    yield _block(role, lines, start, last)
+    yield _block(Role.ITEM, lines, start, last)

@@ -13,7 +13,7 @@ from enum import Enum
 
 from lift_core.documents.blocks import Block, Role, blocks_of
 from lift_core.documents.languages import COMMON_WORDS, language_of
-from lift_core.documents.sentences import Splitter, ends_sentence, is_clause_title
+from lift_core.documents.sentences import Splitter, ends_sentence, is_clause_title, trimmed
 from lift_core.records import Segment, SegmentationRecipe
 
 _MIN_BYTES = 15
@@ -181,15 +181,7 @@ def _cut(text: str, start: int, end: int, limit: int) -> Iterator[tuple[int, int
         half = start + limit // 2
         places = ([m.end() for m in cut.finditer(text, half, start + limit)] for cut in _CUTS)
         at = next((found[-1] for found in places if found), start + limit)
-        yield _trim(text, start, at)
-        start = _trim(text, at, end)[0]
+        yield trimmed(text, start, at)
+        start = trimmed(text, at, end)[0]
     if end > start:
         yield start, end
-
-
-def _trim(text: str, start: int, end: int) -> tuple[int, int]:
-    while start < end and text[start].isspace():
-        start += 1
-    while end > start and text[end - 1].isspace():
-        end -= 1
-    return start, end

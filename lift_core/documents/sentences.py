@@ -70,8 +70,8 @@ class Splitter:
             marks.update(position + each for each in ends)
             position += ends[-1] if ends else len(chunk)
         spans = itertools.pairwise([0, *_kept(prose, sorted(marks), pauses), len(prose)])
-        trimmed = (_trim(text, start + s, start + e) for s, e in spans)
-        return [(s, e) for s, e in trimmed if e > s]
+        found = (trimmed(text, start + s, start + e) for s, e in spans)
+        return [(s, e) for s, e in found if e > s]
 
     def _ends(self, chunk: str) -> list[int]:
         """Where pysbd ends sentences. It is given single spaces, and its characters are counted off."""
@@ -99,6 +99,15 @@ def _plain_ends(chunk: str) -> list[int]:
     """Where the plainest rule ends sentences."""
     ends = [found.end() for found in re.finditer(rf"[.!?。！？]{_CLOSERS}(?=\s+{_UPPER})", chunk)]
     return [*ends, len(chunk.rstrip())]
+
+
+def trimmed(text: str, start: int, end: int) -> tuple[int, int]:
+    """Two offsets moved towards each other past white space."""
+    while start < end and text[start].isspace():
+        start += 1
+    while end > start and text[end - 1].isspace():
+        end -= 1
+    return start, end
 
 
 def ends_sentence(text: str) -> bool:
@@ -147,11 +156,3 @@ def _ends_between(left: str, right: str, *, pause: bool) -> bool:
     if last in _BEFORE["name"] and (first.isupper() or first in "(["):
         return False
     return not (word and _COMPANY.match(right))
-
-
-def _trim(text: str, start: int, end: int) -> tuple[int, int]:
-    while start < end and text[start].isspace():
-        start += 1
-    while end > start and text[end - 1].isspace():
-        end -= 1
-    return start, end
