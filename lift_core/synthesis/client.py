@@ -14,6 +14,7 @@ from openai import APIConnectionError, APIStatusError, AsyncOpenAI
 from lift_core.errors import RecipeError, ServiceUnavailableError
 from lift_core.records import GenerationCost
 from lift_core.synthesis.prompts import Prompt
+from lift_core.synthesis.slots import Slots
 
 _PATIENCE_SECONDS = 300.0
 _FIRST_WAIT_SECONDS = 0.5
@@ -43,7 +44,7 @@ class ModelClient:
         self._model = model
         self._setting = setting
         self._client = AsyncOpenAI(base_url=url, api_key=api_key, max_retries=0, timeout=_REQUEST_SECONDS)
-        self._slots = asyncio.Semaphore(concurrency)
+        self._slots = Slots(concurrency)
         self._under_way = 0
         self._began: float | None = None
         self._heard_at = 0.0
@@ -70,8 +71,11 @@ class ModelClient:
         n: int = 1,
         max_tokens: int,
         seed: int,
+        order: int = 0,
     ) -> list[str]:
         """``n`` completions of a prompt; a server that gives fewer at a time is asked several times.
+
+        Where all slots are taken, requests of a lower ``order`` go first.
 
         A failure that may pass is tried again, after waits that double and are partly random, or after what
         the server asks for. A request keeps its slot meanwhile: an overloaded server gets less to do.
@@ -93,7 +97,7 @@ class ModelClient:
                 "type": "json_schema",
                 "json_schema": {"name": "answer", "strict": True, "schema": prompt.json_schema},
             }
-        async with self._slots:
+        async with self._slots.held(order):
             if not self._under_way:
                 # Nobody was asking, so the silence until now says nothing.
                 self._heard_at = time.monotonic()

@@ -116,7 +116,7 @@ class Models:
         completions: list[str] = []
         if self._recipe.greedy_samples and not again:
             completions += await self._writer.complete(
-                prompt, temperature=0.0, max_tokens=self._recipe.max_tokens, seed=seed
+                prompt, temperature=0.0, max_tokens=self._recipe.max_tokens, seed=seed, order=seed
             )
         if drawn := max(self._recipe.sampled, 1 if again else 0):
             completions += await self._writer.complete(
@@ -126,6 +126,7 @@ class Models:
                 n=drawn,
                 max_tokens=self._recipe.max_tokens,
                 seed=seed + again * _SEED_STRIDE,
+                order=seed,
             )
         return [pair for completion in completions for pair in read_pairs(self._writing, completion)]
 
@@ -135,7 +136,7 @@ class Models:
         pairs = self._recipe.global_pairs
         prompt = global_prompt(profile, title=self._title, section=section, pairs=pairs)
         completions = await self._writer.complete(
-            prompt, temperature=0.0, max_tokens=self._recipe.max_tokens, seed=seed
+            prompt, temperature=0.0, max_tokens=self._recipe.max_tokens, seed=seed, order=seed
         )
         return [pair for completion in completions for pair in read_pairs(profile, completion)]
 
@@ -149,7 +150,7 @@ class Models:
             self._reading, title=self._title, context=context, segment=segment, question=question
         )
         found = await self._reader.complete(
-            prompt, temperature=temperature, n=n, max_tokens=_READ_TOKENS, seed=seed
+            prompt, temperature=temperature, n=n, max_tokens=_READ_TOKENS, seed=seed, order=seed
         )
         return [read_answer(completion) for completion in found]
 
@@ -167,7 +168,7 @@ class Models:
             answer=pair.answer,
         )
         found = await self._judge.complete(
-            prompt, temperature=temperature, n=n, max_tokens=_JUDGE_TOKENS, seed=seed
+            prompt, temperature=temperature, n=n, max_tokens=_JUDGE_TOKENS, seed=seed, order=seed
         )
         return [read_judgement(completion) for completion in found]
 
