@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from openai import AsyncOpenAI, OpenAIError
+from openai import APIConnectionError, AsyncOpenAI, OpenAIError
 
 from lift_core.benchmarks.gate_faults import PER_FAULT, plant
 from lift_core.benchmarks.gate_figures import CONFIDENCE, Case, rows_of
@@ -82,7 +82,8 @@ def run(
     the recipe names a reader and its server does not answer, the checks alone are measured, and it is said.
 
     Raises:
-        LiftError: a set or a document is missing, or a judged pair lies outside its document.
+        LiftError: a set or a document is missing, a judged pair lies outside its document, or the reader's
+            server refuses.
         ServiceUnavailableError: the reader's server went away meanwhile.
     """
     on_progress("planting", 0, 0)
@@ -203,11 +204,16 @@ async def _reader(settings: Settings, recipe: Recipe) -> tuple[ModelClient | Non
     try:
         async with AsyncOpenAI(base_url=url, api_key=key, max_retries=0, timeout=10) as server:
             await server.models.list()
-    except OpenAIError as error:
+    except APIConnectionError as error:
         return (
             None,
             f"none: its server is away ({type(error).__name__}), the checks alone are measured",
         )
+    except OpenAIError as error:
+        raise LiftError(
+            f"the reader's server at {url} refuses to be asked ({error}): "
+            "check LIFT_READER_API_KEY or LIFT_GENERATOR_API_KEY"
+        ) from error
     client = ModelClient(url, key, recipe.gate.reader, concurrency=settings.generator_concurrency)
     return client, recipe.gate.reader
 

@@ -17,7 +17,7 @@ JUDGED = Path(__file__).parents[3] / "docs" / "benchmarks" / "gate_judged.jsonl"
 
 
 def case(label, reason="", *, document="a", kind="planted", checks="", near=False):
-    return Case(kind, document, SEGMENT, "Q?", "A", label, near, checks, reason)
+    return Case(kind, document, SEGMENT, "Q?", "A", label, near=near, checks=checks, all=reason)
 
 
 def row(rows, name):
@@ -135,6 +135,13 @@ def test_without_a_reader_the_checks_are_measured_and_it_is_said(folder):
     assert measure(folder, named).settings["reader"].startswith("none: no server is named")
     away = measure(folder, named, generator_url="http://127.0.0.1:9/v1").settings["reader"]
     assert away == "none: its server is away (APIConnectionError), the checks alone are measured"
+
+
+def test_a_reader_that_refuses_is_no_reader_that_is_away(folder, scripted_server):
+    """A benchmark without the round trip must not pass for one with it for want of a key."""
+    recipe = Recipe(gate=GateRecipe(reader="reads"))
+    with pytest.raises(LiftError, match="refuses to be asked"):
+        measure(folder, recipe, reader_url=scripted_server.url)
 
 
 def test_the_other_split_has_other_documents(folder, monkeypatch):
