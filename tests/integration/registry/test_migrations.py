@@ -127,7 +127,7 @@ def filled(registry, sql):
 
 
 @pytest.fixture
-def tables(sql):
+def table_names(sql):
     """Names of the tables, without the note in which Alembic keeps the revision."""
 
     def read():
@@ -137,16 +137,16 @@ def tables(sql):
     return read
 
 
-def test_down_to_base_leaves_nothing_and_up_again_is_the_same(registry, work, sql, tables, filled):
+def test_down_to_base_leaves_nothing_and_up_again_is_the_same(registry, work, sql, table_names, filled):
     filled(revisions()[-1])
-    for table in tables():
+    for table in table_names():
         assert sql(f"SELECT count(*) FROM {table}") != [(0,)], f"{table} holds nothing to lose"
     assert registry.is_current()
     before = [sql(query) for query in SHAPE]
 
     registry.downgrade("base")
     assert not registry.is_current()
-    assert tables() == []
+    assert table_names() == []
     assert sql("SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace") == []
     assert (
         sql(
@@ -169,11 +169,11 @@ def test_every_revision_has_rows_to_test_it_with():
 
 
 @pytest.fixture
-def contents(sql, tables):
+def contents(sql, table_names):
     """All rows of all tables by column names: a column that was dropped comes back as the last one."""
     return lambda: {
         name: [row for (row,) in sql(f"SELECT to_jsonb(t) AS row FROM {name} t ORDER BY row")]
-        for name in tables()
+        for name in table_names()
     }
 
 
@@ -294,14 +294,14 @@ def test_two_programs_that_upgrade_at_once_both_end_well(registry, environment):
     assert registry.is_current()
 
 
-def test_an_upgrade_that_fails_half_way_leaves_nothing_of_it(registry, sql, tables):
+def test_an_upgrade_that_fails_half_way_leaves_nothing_of_it(registry, sql, table_names):
     registry.downgrade("base")
     # The last table of the first migration is taken by something else.
     sql("CREATE TABLE events (theirs int)")
     try:
         with pytest.raises((ProgrammingError, LiftError), match="events"):
             registry.upgrade()
-        assert tables() == ["events"]
+        assert table_names() == ["events"]
         assert not registry.is_current()
     finally:
         sql("DROP TABLE events")
