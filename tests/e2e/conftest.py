@@ -14,8 +14,8 @@ import psutil
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-DEMO_SECONDS = 1200
-PATIENCE_SECONDS = 420
+DEMO_SECONDS = 2400
+PATIENCE_SECONDS = 900
 ENDED = ("ready", "failed", "superseded", "removed")
 
 

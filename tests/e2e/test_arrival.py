@@ -5,7 +5,7 @@ import time
 
 from minio.commonconfig import Tags
 
-PATIENCE_SECONDS = 420
+PATIENCE_SECONDS = 900
 
 
 def text(number: int, extra: str = "") -> bytes:

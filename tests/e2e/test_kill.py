@@ -14,7 +14,7 @@ import sqlalchemy
 from lift_core.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE_SECONDS = 420
+PATIENCE_SECONDS = 900
 
 
 @pytest.fixture(scope="module")
