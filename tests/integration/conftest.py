@@ -34,7 +34,7 @@ from lift_core.steps import Steps
 from lift_core.store import ObjectStore
 from lift_core.stream import ShardWriter
 
-PATIENCE_SECONDS = 30
+PATIENCE_SECONDS = 120
 
 # Workers that run side by side would choose the same free ports at the same moment.
 PORT_OFFSET = 50 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))

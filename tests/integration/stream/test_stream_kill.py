@@ -1,11 +1,6 @@
 """Writers that are killed at any moment: whoever reads the stream gets every pair once, in order."""
 
-import os
 import random
-import signal
-import socket
-import subprocess
-import sys
 import threading
 import time
 
@@ -19,21 +14,17 @@ KILLS = 12
 SEED = 7
 LONGEST_LIFE_SECONDS = 0.12
 
-# Forks a writer for every socket that it is given: each is a process of its own, there at once. A
-# writer begins when it is told to; with `step` it also waits before each shard. Its last words say
-# how it ended.
-NURSERY = """
-import os, signal, socket, sys
+# With `step` a writer also waits before each shard.
+PROGRAM = """
 from lift_core.records import JudgedPair, QAPair
 from lift_core.registry import AdapterRegistry
 from lift_core.settings import get_settings
 from lift_core.store import ObjectStore
 from lift_core.stream import ShardWriter
 
-def write(talk, job, segments, mode):
-    settings = get_settings()
+def work(talk, job, segments, mode="run"):
+    job, segments, settings = int(job), int(segments), get_settings()
     registry, store = AdapterRegistry.from_settings(settings), ObjectStore.from_settings(settings)
-    talk.readline()
     lease = registry.acquire(job, "generate", "writer")
     writer = ShardWriter(registry, store, lease, settings.work_bucket)
     first = writer.resume_at()
@@ -51,98 +42,12 @@ def write(talk, job, segments, mode):
         ])
         first = last + 1
     writer.complete()
-
-signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-control = socket.socket(fileno=int(sys.argv[1]))
-while True:
-    words, sockets, _, _ = socket.recv_fds(control, 1024, 1)
-    if not words:
-        break
-    pid = os.fork()
-    if pid == 0:
-        control.close()
-        with socket.socket(fileno=sockets[0]).makefile("rw") as talk:
-            job, segments, mode = words.decode().split()
-            try:
-                write(talk, int(job), int(segments), mode)
-                print("done", file=talk, flush=True)
-            except Exception as error:
-                print(f"{type(error).__name__}: {error}", file=talk, flush=True)
-        os._exit(0)
-    os.close(sockets[0])
-    control.send(str(pid).encode())
 """
 
 
 def expected(segments):
     """What a reader must see; some segments have no pair."""
     return [(segment, f"Q{segment}.{n}?") for segment in range(segments) for n in range(segment % 4)]
-
-
-class Writer:
-    """A writer in a process of its own."""
-
-    def __init__(self, nursery, job_id, segments, mode="run"):
-        ours, theirs = socket.socketpair()
-        ours.settimeout(60)
-        socket.send_fds(nursery, [f"{job_id} {segments} {mode}".encode()], [theirs.fileno()])
-        theirs.close()
-        self.pid = int(nursery.recv(32))
-        self.talk = ours.makefile("rw")
-        self.ended = False
-
-    def tell(self):
-        """Let it begin, or write its next shard."""
-        print(file=self.talk, flush=True)
-
-    def hear(self):
-        return self.talk.readline().strip()
-
-    def step(self):
-        """Let it go on until it is at its next shard."""
-        self.tell()
-        assert self.hear() == "next"
-
-    def kill(self):
-        os.kill(self.pid, signal.SIGKILL)
-        assert self.end() == "", "it ended before it was killed"
-
-    def end(self):
-        """Wait for its end; its last words."""
-        try:
-            said = self.talk.read().strip()
-        except ConnectionResetError:  # killed before it had heard what it was told
-            said = ""
-        self.ended = True
-        return said
-
-
-@pytest.fixture(scope="module")
-def nursery(environment):
-    ours, theirs = socket.socketpair()
-    with theirs:
-        process = subprocess.Popen(
-            [sys.executable, "-c", NURSERY, str(theirs.fileno())],
-            env=environment,
-            pass_fds=[theirs.fileno()],
-        )
-    yield ours
-    ours.close()
-    process.wait(30)
-
-
-@pytest.fixture
-def start(nursery):
-    started = []
-
-    def begin(*words):
-        started.append(Writer(nursery, *words))
-        return started[-1]
-
-    yield begin
-    for writer in started:
-        if not writer.ended:
-            writer.kill()
 
 
 @pytest.fixture
@@ -186,14 +91,8 @@ def reading(registry, store, settings, job_id):
 
 
 @pytest.fixture
-def orphans(registry, store, settings, job_id):
-    """Keys of objects that were put but are not part of the stream."""
-
-    def find():
-        put = {found.key for found in store.list(settings.work_bucket, f"jobs/{job_id}/pairs/")}
-        return put - {shard.key for shard in registry.shards(job_id)}
-
-    return find
+def orphans(put_but_not_named, job_id):
+    return lambda: put_but_not_named(job_id)
 
 
 @pytest.mark.timeout(240)
@@ -269,10 +168,10 @@ def test_an_orphan_that_goes_on_writing_is_refused_and_never_read(
 ):
     segments = 12
     orphan, heir = start(job_id, segments, "step"), start(job_id, segments, "step")
-    for _ in range(4):
-        orphan.step()
-    for _ in range(2):
-        heir.step()
+    for writer, shards in ((orphan, 4), (heir, 2)):
+        for _ in range(shards):
+            writer.tell()
+            assert writer.hear() == "next"
     # The orphan writes beside its heir, which has moved on.
     orphan.tell()
     said = orphan.end()
