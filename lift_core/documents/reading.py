@@ -172,4 +172,4 @@ def _title(text: str, key: str) -> str:
     # A title carries no full stop at its end; a first sentence does.
     if len(first) <= _MAX_TITLE and more and not first.endswith((".", "!", "?", ":", ";", ",")):
         return first
-    return PurePosixPath(key).stem.replace("_", " ").replace("-", " ").strip() or key
+    return PurePosixPath(key).stem.replace("_", " ").replace("-", " ").strip() or key.strip() or "untitled"
