@@ -118,9 +118,9 @@ def _circles() -> Iterator[Case]:
     yield refuses("forms that multiply", "a.pdf", doubling, f"{_TOO_MUCH}|{_SCANNED}", convert_seconds=8)
     circle = _line().replace(b"/Info 4 0 R", b"/Prev 1 /Info 4 0 R")
     yield either("tables of objects in a circle", "a.pdf", circle, TEXT, f"{_DAMAGED}|{_TOO_MUCH}")
-    yield either(
-        "reference to itself", "a.pdf", _page(more=("6 0 R",), trailer="/Info 6 0 R"), TEXT, _DAMAGED
-    )
+    itself = _page(more=("6 0 R",), trailer="/Info 6 0 R")
+    refusal = f"{_DAMAGED}|{_TOO_MUCH}"
+    yield either("reference to itself", "a.pdf", itself, TEXT, refusal, convert_seconds=8)
     parent = _page(page="", pages="<< /Type /Pages /Kids [3 0 R] /Count 1 /Parent 2 0 R >>")
     yield either("parent of itself", "a.pdf", parent, TEXT, f"{_DAMAGED}|{_TOO_MUCH}")
     glyph = (
