@@ -85,6 +85,7 @@ def _row(name: str, cases: Iterable[Case], labels: Sequence[str], *, balanced: b
     low, high = _interval(counts, _recall)
     precision = _balanced_precision if balanced else _precision
     precision_low, precision_high = _interval(counts, precision)
+    alone = _counts(mine, checks_alone=True)
     return {
         "name": name,
         "n": len(faulty),
@@ -95,7 +96,8 @@ def _row(name: str, cases: Iterable[Case], labels: Sequence[str], *, balanced: b
         "precision": precision(counts),
         "its low": precision_low,
         "its high": precision_high,
-        "recall of the checks alone": _share(bool(case.checks) for case in faulty),
+        "recall of the checks alone": _recall(alone),
+        "precision of the checks alone": precision(alone),
         "rejected as": _words(faulty),
     }
 
@@ -110,7 +112,7 @@ def _kept(name: str, cases: Iterable[Case]) -> dict[str, Any]:
         "kept": _kept_share(_counts(good)),
         "kept, low": low,
         "kept, high": high,
-        "kept by the checks alone": _share(not case.checks for case in good),
+        "kept by the checks alone": _kept_share(_counts(good, checks_alone=True)),
         "rejected as": _words(good),
     }
 
@@ -120,12 +122,7 @@ def _words(cases: Iterable[Case]) -> str:
     return ", ".join(f"{reason} {count}" for reason, count in reasons.most_common())
 
 
-def _share(those: Iterable[bool]) -> float | None:
-    found = list(those)
-    return round(sum(found) / len(found), 4) if found else None
-
-
-def _counts(cases: Iterable[Case]) -> list[_Counts]:
+def _counts(cases: Iterable[Case], *, checks_alone: bool = False) -> list[_Counts]:
     of: dict[str, list[Case]] = {}
     for case in cases:
         of.setdefault(case.document, []).append(case)
@@ -133,7 +130,9 @@ def _counts(cases: Iterable[Case]) -> list[_Counts]:
     for some in of.values():
         good = [case for case in some if case.label == "good"]
         faulty = [case for case in some if case.label != "good"]
-        lost, caught = (sum(bool(case.all) for case in each) for each in (good, faulty))
+        lost, caught = (
+            sum(bool(case.checks if checks_alone else case.all) for case in each) for each in (good, faulty)
+        )
         counts.append(_Counts(len(faulty), caught, len(good), lost))
     return counts
 

@@ -37,6 +37,7 @@ def test_recall_is_of_the_faulty_pairs_and_precision_of_the_rejected_ones_as_if_
     assert (found["n"], found["recall"], found["recall of the checks alone"]) == (10, 0.9, 0.6)
     # One in ten good pairs is lost, nine in ten faulty ones are found.
     assert found["precision"] == pytest.approx(0.9 / (0.9 + 0.1))
+    assert found["precision of the checks alone"] == 1.0
     assert found["rejected as"] == "ungrounded 6, disagreement 3"
     good = row(rows_of(cases), "good, planted:")
     assert (good["n"], good["kept"], good["kept by the checks alone"]) == (40, 0.9, 1.0)
