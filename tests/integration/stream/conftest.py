@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from lift_core.stack.processes import is_gone
+
 # After the program, which defines `work(talk, *words)`. Forks a child for every socket that it is given. A
 # child begins when it is told to; its last words say how it ended.
 NURSERY = """
@@ -56,6 +58,10 @@ class Child:
     def kill(self):
         os.kill(self.pid, signal.SIGKILL)
         assert self.end() == "", "it ended before it was killed"
+
+    def check(self):
+        """Fail with its last words if it has ended by itself."""
+        assert not is_gone(self.pid), f"it ended: {self.end()}"
 
     def end(self):
         """Wait for its end; its last words."""

@@ -180,8 +180,9 @@ def test_a_generation_killed_in_every_window_leaves_the_pairs_of_one_that_was_no
         )
         return process, first
 
-    def committed_all_it_has(token, first):
+    def committed_all_it_has(process, token, first):
         """Whether that attempt has committed segments, and waits for answers now."""
+        process.check()
         under_way = any(f"/{token:06d}/" in key for key in put_but_not_named(job))
         return not author.left and not under_way and len(covered(registry.shards(job))) > first
 
@@ -199,7 +200,7 @@ def test_a_generation_killed_in_every_window_leaves_the_pairs_of_one_that_was_no
             assert any(f"/{number + 1:06d}/" in key for key in left), "this attempt had put no object"
         elif window == "row without the next object":
             author.allow(A_FEW)
-            assert wait_until(partial(committed_all_it_has, number + 1, first), PATIENCE_SECONDS)
+            assert wait_until(partial(committed_all_it_has, process, number + 1, first), PATIENCE_SECONDS)
             process.kill()
         else:
             author.allow(A_FEW)
