@@ -6,6 +6,7 @@ For each document the generator writes pairs, the gate judges them, an adapter l
 answers from the query alone. Beside it:
 
 - the base model, which learned nothing;
+- an adapter of what the gate's checks alone keep: the same pairs, as if there were no reader;
 - Finetune-Raw (arXiv 2502.14644, table 1): the same LoRA on the document's own text, for as many seconds as
   the pairs' training took;
 - where its server is named, the base model as generator: the same prompt, sampling and gate, before it was
@@ -25,6 +26,7 @@ import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +37,10 @@ from lift_core.documents import split
 from lift_core.evaluation.closed_book import answers
 from lift_core.evaluation.loading import add_adapter, load_base
 from lift_core.evaluation.scoring import f1
-from lift_core.records import JudgedPair, PairReport, QAPair, Recipe, TrainingResult
+from lift_core.records import JudgedPair, PairReport, QAPair, Recipe
 from lift_core.settings import Settings
 from lift_core.synthesis import PairWriter
+from lift_core.synthesis.gate import Gate
 from lift_core.training import Backbone, train
 
 WORDS = 1000
@@ -48,8 +51,9 @@ MAX_TOKENS = 32
 """Of an answer."""
 TIMED_EPOCHS = 2
 """Of raw text, to know how many fit into the pairs' training time."""
-LEARNED, RAW, BASE, UNTAUGHT = (
+LEARNED, CHECKED, RAW, BASE, UNTAUGHT = (
     "adapter of the kept pairs",
+    "adapter of the pairs that the checks alone keep",
     "Finetune-Raw, equal time",
     "base model",
     "adapter of the untaught generator's pairs",
@@ -73,6 +77,8 @@ class Written:
     """A document's judged pairs, how good they are, and what they took."""
 
     kept: list[QAPair]
+    checked: list[QAPair]
+    """What would be kept without the reader; empty where the recipe has none."""
     figures: dict[str, float]
 
 
@@ -117,6 +123,7 @@ def run(
             "epochs": recipe.training.epochs,
             "rank": recipe.lora.rank,
             "rate": recipe.training.learning_rate,
+            "equal time": "processor time of training",
             "answers' tokens": MAX_TOKENS,
             "interval": "95 %, Student's t over documents",
         },
@@ -155,17 +162,21 @@ def _measure(
     written = _write(excerpt, recipe, settings)
     row.update(written.figures)
     said("learning the pairs")
-    learned, result = _train(excerpt, written.kept, recipe, backbone)
+    learned, seconds = _train(excerpt, written.kept, recipe, backbone)
     row[LEARNED] = _score(excerpt, recipe, settings, learned, said)
-    row["training s"] = round(result.seconds, 1)
+    row["training s"] = round(seconds, 1)
+    if written.checked:
+        said("learning what the checks alone keep")
+        learned, _ = _train(excerpt, written.checked, recipe, backbone)
+        row[CHECKED] = _score(excerpt, recipe, settings, learned, said)
     said("learning the raw text")
     raw = _with_training(recipe, raw_text="only", epochs=TIMED_EPOCHS)
     _, timed = _train(excerpt, [], raw, backbone)
-    epochs = max(1, round(result.seconds / (timed.seconds / TIMED_EPOCHS)))
+    epochs = max(1, round(seconds / (timed / TIMED_EPOCHS)))
     raw = _with_training(recipe, raw_text="only", epochs=epochs)
-    learned, result = _train(excerpt, [], raw, backbone)
+    learned, seconds = _train(excerpt, [], raw, backbone)
     row[RAW] = _score(excerpt, recipe, settings, learned, said)
-    row["raw epochs"], row["raw training s"] = epochs, round(result.seconds, 1)
+    row["raw epochs"], row["raw training s"] = epochs, round(seconds, 1)
     row[BASE] = _score(excerpt, recipe, settings, None, said)
     if untaught:
         said("writing pairs, untaught")
@@ -197,12 +208,16 @@ def _write(excerpt: Excerpt, recipe: Recipe, settings: Settings) -> Written:
 
     judged, report = asyncio.run(write())
     faithfulness = report.faithfulness
+    checked = checks_alone(judged, recipe) if recipe.gate.reader else []
     return Written(
         [each.pair for each in judged if each.kept],
+        checked,
         {
             "segments": len(segments),
             "pairs": report.pairs,
             "kept": round(report.kept_share, 3),
+            **({"kept by the checks": round(len(checked) / max(1, report.pairs), 3)} if checked else {}),
+            **{f"rejected: {reason}": count for reason, count in sorted(report.rejected.items())},
             "covered": round(report.coverage.segments, 3),
             **({} if faithfulness is None else {"faithful": round(faithfulness.share, 3)}),
             "writing s": round(time.monotonic() - began, 1),
@@ -210,11 +225,29 @@ def _write(excerpt: Excerpt, recipe: Recipe, settings: Settings) -> Written:
     )
 
 
+def checks_alone(judged: Sequence[JudgedPair], recipe: Recipe) -> list[QAPair]:
+    """The pairs that the gate would keep if nobody read them back: its last step is done again."""
+    gate = Gate(recipe, "")
+    kept: list[QAPair] = []
+    for _, segment in groupby(judged, key=lambda each: each.pair.segment):
+        unread = [
+            each.model_copy(update={"kept": True, "reason": None})
+            if each.reason in ("duplicate", "excess") or each.detail.startswith("the reader ")
+            else each
+            for each in segment
+        ]
+        kept += [each.pair for each in gate.settle(unread) if each.kept]
+    return kept
+
+
 def _train(
     excerpt: Excerpt, pairs: Sequence[QAPair], recipe: Recipe, backbone: Backbone
-) -> tuple[tempfile.TemporaryDirectory[str], TrainingResult]:
+) -> tuple[tempfile.TemporaryDirectory[str], float]:
+    """The adapter's folder, and the seconds of processor time that it took: those of a clock would count what
+    else the machine does."""
     folder = tempfile.TemporaryDirectory(prefix="lift-bench-")
-    result = train(
+    began = time.process_time()
+    train(
         pairs,
         recipe=recipe,
         title=excerpt.title,
@@ -223,7 +256,7 @@ def _train(
         text=excerpt.text,
         backbone=backbone,
     )
-    return folder, result
+    return folder, time.process_time() - began
 
 
 def _with_training(recipe: Recipe, **changes: Any) -> Recipe:
@@ -269,14 +302,14 @@ def _score(
 def rows_of(found: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Means over the documents with their intervals; the arms beside the adapter of the kept pairs."""
     rows: list[dict[str, Any]] = []
-    for column in (LEARNED, "kept", "covered", "untaught kept", "untaught covered"):
+    for column in (LEARNED, "kept", "kept by the checks", "covered", "untaught kept", "untaught covered"):
         values = [float(row[column]) for row in found if column in row]
         if values:
             low, high = interval(values)
             rows.append(
                 {"name": f"mean: {column}", "ours": statistics.fmean(values), "low": low, "high": high}
             )
-    for arm in (RAW, BASE, UNTAUGHT):
+    for arm in (CHECKED, RAW, BASE, UNTAUGHT):
         pairs = [(float(row[LEARNED]), float(row[arm])) for row in found if arm in row]
         if not pairs:
             continue

@@ -1,8 +1,20 @@
 """What the benchmark ``squad`` asks about, and its figures over documents."""
 
+import asyncio
+
 import pytest
 
-from lift_core.benchmarks.squad import BASE, LEARNED, UNTAUGHT, excerpt_of, interval, rows_of
+from lift_core.benchmarks.squad import (
+    BASE,
+    LEARNED,
+    UNTAUGHT,
+    checks_alone,
+    excerpt_of,
+    interval,
+    rows_of,
+)
+from lift_core.recipes import load_recipe
+from lift_core.synthesis.gate import Gate, read_back
 
 PARAGRAPHS = ["One two three four.", "Five six seven.", "Eight nine."]
 CONTEXT = "\n\n".join(PARAGRAPHS)
@@ -49,3 +61,23 @@ def test_an_interval_is_students():
     low, high = interval([2, 4, 6])
     assert (low, high) == pytest.approx((4 - 4.968, 4 + 4.968), abs=1e-3)
     assert interval([1.0]) == (None, None)
+
+
+def test_the_checks_alone_keep_what_only_the_reader_refused():
+    recipe = load_recipe("embedded")
+    source = "Odo Krell built the tide organ in 1911."
+    found = [
+        ("Who built the tide organ in 1911?", "Odo Krell"),
+        ("When did Odo Krell build the tide organ?", "1911"),
+        ("When did Odo Krell build the tide organ?", "in 1911"),
+        ("Who built the tide organ in 1912?", "Odo Krell"),
+    ]
+
+    async def knows_no_years(question: str) -> str | None:
+        return None if question.startswith("When") else "Odo Krell"
+
+    gate = Gate(recipe, "Organs")
+    read = asyncio.run(read_back(knows_no_years, gate.check(0, source, found), agreement=0.5))
+    judged = gate.settle(read)
+    assert [each.reason for each in judged] == [None, "unanswered", "duplicate", "invented"]
+    assert [pair.question for pair in checks_alone(judged, recipe)] == [found[0][0], found[1][0]]
