@@ -14,8 +14,11 @@ from enum import Enum
 from lift_core.documents.blocks import Block, Role, blocks_of
 from lift_core.documents.languages import COMMON_WORDS, language_of
 from lift_core.documents.sentences import Splitter, ends_sentence, is_clause_title, trimmed
+from lift_core.errors import RecipeError
 from lift_core.records import Segment, SegmentationRecipe
 
+SPLITTERS = ("blocks/1",)
+"""The sets of rules that a recipe can name. Rules that cut the same text otherwise are another set."""
 _MIN_BYTES = 15
 """What is shorter in UTF-8 joins its neighbour: "So I try." is no fact, and "とても高い。" may be one."""
 _TOGETHER = 600
@@ -51,7 +54,12 @@ def split(text: str, recipe: SegmentationRecipe) -> list[Segment]:
 
     Nothing but white space lies between two segments. A sentence is cut only where it alone is longer than
     the recipe allows. A window holds sentences of one section. Time and memory are in proportion to the text.
+
+    Raises:
+        RecipeError: the recipe names a splitter that this version does not have.
     """
+    if recipe.splitter not in SPLITTERS:
+        raise RecipeError(f"splitter '{recipe.splitter}' is unknown; this version has {', '.join(SPLITTERS)}")
     language = language_of(text)
     splitter = Splitter(language)
     blocks = _mended(text, blocks_of(text), COMMON_WORDS.get(language, frozenset()))

@@ -17,8 +17,10 @@ class SegmentationRecipe(Record):
     """How the text is cut. The grain is a choice because the paper leaves its effect open.
 
     ``window``: whole sentences together, up to ``max_chars`` characters, within a paragraph or across them.
+    ``splitter`` names the rules that find boundaries: other rules give other segments, so another adapter.
     """
 
+    splitter: str = "blocks/1"
     grain: Literal["sentence", "paragraph", "window"] = "sentence"
     max_chars: int = Field(default=1200, ge=50)
 

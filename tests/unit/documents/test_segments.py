@@ -6,6 +6,7 @@ import string
 import pytest
 
 from lift_core.documents import split
+from lift_core.errors import RecipeError
 from lift_core.records import SegmentationRecipe
 
 TEXT = """# The Lighthouse
@@ -143,3 +144,8 @@ def test_no_segment_is_longer_than_the_recipe_allows():
 )
 def test_the_language_is_told_by_the_text_and_its_rules_are_used(text, sentences):
     assert len(texts(text)) == sentences
+
+
+def test_rules_that_this_version_does_not_have_are_refused_by_name():
+    with pytest.raises(RecipeError, match="splitter 'blocks/9' is unknown; this version has blocks/1"):
+        split("One. Two.", SegmentationRecipe(splitter="blocks/9"))
