@@ -8,7 +8,14 @@ from typing import Any
 from airflow.sdk import DAG, get_current_context, task
 from lift_airflow import steps
 
-RETRIES = {"retries": 3, "retry_delay": timedelta(seconds=5), "on_failure_callback": steps.record_failure}
+# A service that is away is waited for within a try; these are for what else may pass (docs/failure.md).
+RETRIES = {
+    "retries": 5,
+    "retry_delay": timedelta(seconds=5),
+    "retry_exponential_backoff": 2.0,
+    "max_retry_delay": timedelta(minutes=2),
+    "on_failure_callback": steps.record_failure,
+}
 
 with DAG(
     "lift_document",
@@ -29,7 +36,7 @@ same story on the command line.
 
     @task(doc_md="Make the job this run's own, download the object, check that it can be read.")
     def claim() -> dict[str, Any]:
-        return steps.claim(get_current_context()["run_id"])
+        return steps.claim(get_current_context())
 
     @task(doc_md="Cut the text into segments, as the recipe says.")
     def split(claimed: dict[str, Any]) -> int:

@@ -11,7 +11,9 @@
     │   ├── ProofError              the adapter did not pass its proof
     │   └── EvaluationDataError     a benchmark's items are missing or broken
     ├── TransientError            worth another try
-    │   ├── ServiceUnavailableError  a service it needs is away
+    │   ├── ServiceUnavailableError  a service it needs is away: it is waited for
+    │   ├── ConflictError            two transactions met; the database ended this one
+    │   ├── StepTimeoutError         a step took too long, or committed nothing for too long
     │   ├── StreamStalledError       no shard came within the idle limit
     │   ├── InterruptedTrainingError  the process was told to leave; its checkpoint is kept
     │   └── ObjectChangedError       the object was replaced while it was being read
@@ -21,6 +23,8 @@
     ├── NotServableError          the adapter exists, but its state does not let it answer
     ├── StateError                the thing is in a state that does not allow what was asked
     └── RefusedFilesError         an adapter's files are not what they must be; they are never loaded
+
+What becomes of a run at each of them is in docs/failure.md.
 
 Every message names the thing, the cause and, where there is one, the remedy.
 """
@@ -64,6 +68,14 @@ class TransientError(LiftError):
 
 class ServiceUnavailableError(TransientError):
     """A service that is needed does not answer."""
+
+
+class ConflictError(TransientError):
+    """Two transactions of the registry were in each other's way, and the database ended this one."""
+
+
+class StepTimeoutError(TransientError):
+    """A step took longer than its limit, or has committed nothing for too long."""
 
 
 class StreamStalledError(TransientError):

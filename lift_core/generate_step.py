@@ -10,9 +10,19 @@ from collections.abc import Iterable, Iterator
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
+from lift_core.attempts import alive
 from lift_core.errors import QualityError, RecipeError
 from lift_core.log import logger_for
-from lift_core.records import Claim, GateRecipe, GenerationCost, JudgedPair, PairReport, Recipe, Segment
+from lift_core.records import (
+    Claim,
+    GateRecipe,
+    GenerationCost,
+    JudgedPair,
+    Lease,
+    PairReport,
+    Recipe,
+    Segment,
+)
 from lift_core.registry import AdapterRegistry
 from lift_core.settings import Settings
 from lift_core.store import ObjectStore, layout
@@ -49,11 +59,15 @@ class Generation:
             ServiceUnavailableError: a service stayed away.
         """
         lease = self._registry.acquire(claim.job_id, "generate", holder)
+        with alive(self._registry, lease, self._settings):
+            return self._write_pairs(claim, lease)
+
+    def _write_pairs(self, claim: Claim, lease: Lease) -> dict[str, Any]:
         bucket = self._settings.work_bucket
         ended = self._registry.stream_end(claim.job_id)
         if ended is None:
             _check_recipe(claim.recipe)
-            self._registry.stage_started(claim.job_id, "generate")
+            self._registry.stage_started(lease)
             writer = ShardWriter(self._registry, self._store, lease, bucket)
             report = asyncio.run(self._generate(claim, writer))
             reason = below_floor(report, claim.recipe.gate, claim.slug)
@@ -68,7 +82,7 @@ class Generation:
         if stored is not None:
             detail |= {"rejected": stored.rejected, **stored.scores}
             detail["report"] = f"s3://{bucket}/{ended.report}"
-        self._registry.end_open_stage(claim.job_id, "generate", detail)
+        self._registry.end_open_stage(lease, detail)
         return {"shards": ended.shard_count, **detail}
 
     async def _generate(self, claim: Claim, writer: ShardWriter) -> PairReport:

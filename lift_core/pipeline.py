@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import socket
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from lift_core.attempts import this_process
 from lift_core.errors import AlreadyDoneError, FencedError, LiftError, NotFoundError, PermanentError
 from lift_core.records import AdapterRecord, Claim, Recipe
 from lift_core.steps import Steps
@@ -49,7 +48,7 @@ def _run(
     existing = steps.registry.adapter_of_job(job.job_id)
     if existing is not None and existing.state == "active":
         return existing
-    holder = f"{socket.gethostname()}:{os.getpid()}"
+    holder = this_process()
     steps.registry.admit_job(job.job_id)
     try:
         return _chain(steps, job.run_id, holder, on_stage)
@@ -63,15 +62,15 @@ def _run(
 
 def _chain(steps: Steps, run_id: str, holder: str, on_stage: Callable[[str], None]) -> AdapterRecord:
     on_stage("claim")
-    claim = steps.claim(run_id)
+    claim = steps.claim(run_id, holder)
     on_stage("split")
-    steps.split(claim)
+    steps.split(claim, holder)
     on_stage("generate and train")
     _generate_beside_train(steps, claim, holder)
     on_stage("prove")
     steps.prove(claim, holder)
     on_stage("activate")
-    return steps.registry.adapter(steps.activate(claim))
+    return steps.registry.adapter(steps.activate(claim, holder))
 
 
 def _generate_beside_train(steps: Steps, claim: Claim, holder: str) -> None:

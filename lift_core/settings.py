@@ -84,7 +84,22 @@ class Settings(BaseSettings):
     convert_memory_bytes: int = Field(default=2 * 2**30, ge=256 * 2**20)
     """Address space of a converter's process."""
     max_active_jobs: int = 8
+    outage_seconds: float = Field(default=3600, ge=0)
+    """A step waits so long for a service that is away; then Airflow tries it again."""
+    heartbeat_seconds: float = Field(default=10, gt=0)
+    """An attempt gives a sign of life so often."""
+    lease_seconds: float = Field(default=60, gt=0)
+    """One that has given none for so long is taken for lost."""
+    step_seconds: float = Field(default=86_400, ge=0)
+    """A step that takes longer is ended and tried again; 0: it may take any time."""
+    step_idle_seconds: float = Field(default=7200, ge=0)
+    """The same of a step that has committed nothing for so long."""
+    reruns: int = Field(default=3, ge=0)
+    """A run that ended without ending its job, other than by an error that stays, is run again so often."""
+    keep_deliveries_days: int = Field(default=30, ge=1)
+    """Deliveries of webhooks that have ended are forgotten after so many days."""
     stream_idle_seconds: int = 600
+    """A training that has waited so long for pairs gives up, unless their writer waits for a service."""
     checkpoint_seconds: float = Field(default=30, ge=0)
     """A training saves where it is after so long, or later where saving is dear; 0: after every step."""
     train_together: int = Field(default=8, ge=1)

@@ -10,15 +10,17 @@ import hashlib
 import json
 import tempfile
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from lift_core.attempts import alive, patiently, this_process
 from lift_core.base_models import base_model_folder
 from lift_core.errors import (
     AlreadyDoneError,
     DocumentError,
+    LiftError,
     NotFoundError,
     ProofError,
 )
@@ -31,6 +33,7 @@ from lift_core.records import (
     Arrival,
     Claim,
     JudgedPair,
+    Lease,
     QAPair,
     Recipe,
     Stage,
@@ -41,6 +44,7 @@ from lift_core.store import ObjectStore, layout
 from lift_core.train_step import Training
 
 RECIPE_TAG = "lift-recipe"
+T = TypeVar("T")
 
 
 class Steps:
@@ -77,7 +81,7 @@ class Steps:
 
     # --- one run ------------------------------------------------------------------------
 
-    def claim(self, run_id: str) -> Claim:
+    def claim(self, run_id: str, holder: str | None = None) -> Claim:
         """Make the job this run's own, read the document, and settle which version it is.
 
         Raises:
@@ -89,7 +93,7 @@ class Steps:
         from lift_core.documents import read_document
 
         claim = self.registry.claim(run_id)
-        with self._stage(claim, "claim") as detail:
+        with self._stage(claim, "claim", holder) as (_, detail):
             limit = self.settings.max_document_bytes
             if claim.size > limit:
                 raise DocumentError(
@@ -107,11 +111,11 @@ class Steps:
         )
         return claim.model_copy(update={"title": read.title})
 
-    def split(self, claim: Claim) -> int:
+    def split(self, claim: Claim, holder: str | None = None) -> int:
         """Cut the text into segments and store them; returns how many there are."""
         from lift_core.documents import split
 
-        with self._stage(claim, "split") as detail:
+        with self._stage(claim, "split", holder) as (_, detail):
             text = self._get_json(layout.text_key(claim.job_id))["text"]
             segments = split(text, claim.recipe.segmentation)
             self._put_json(
@@ -144,10 +148,9 @@ class Steps:
         """
         from lift_core.evaluation.proof import prove
 
-        lease = self.registry.acquire(claim.job_id, "prove", holder)
         adapter = self._adapter(claim)
         with (
-            self._stage(claim, "prove") as detail,
+            self._stage(claim, "prove", holder) as (lease, detail),
             tempfile.TemporaryDirectory(prefix="lift-prove-") as scratch,
         ):
             folder = Path(scratch)
@@ -199,19 +202,46 @@ class Steps:
                 "it did not apply the adapter"
             )
 
-    def activate(self, claim: Claim) -> str:
-        """Let the adapter serve, move the document's aliases to it, end the job."""
+    def activate(self, claim: Claim, holder: str | None = None) -> str:
+        """Let the adapter serve, move the document's aliases to it, end the job.
+
+        Raises:
+            FencedError: a newer attempt activates it.
+        """
         adapter = self._adapter(claim)
-        with self._stage(claim, "activate"):
+        with self._stage(claim, "activate", holder) as (lease, _):
             # Before it serves, so that whoever may ask it can also find it.
             self.registry.index_adapter(adapter.name, self.committed_pairs(claim.job_id))
-            active = self.registry.activate(adapter.name)
+            active = self.registry.activate(adapter.name, lease)
         logger_for(claim, adapter=active.name).info("active", aliases=list(active.aliases))
         return active.name
 
-    def fail(self, run_id: str, reason: str, permanent: bool) -> None:
-        """End the job of this run with a reason that a person understands."""
-        self.registry.fail_job(self.registry.job_of_run(run_id), reason, permanent)
+    def fail(self, run_id: str, reason: str, permanent: bool, by: tuple[Stage, str] | None = None) -> None:
+        """End the job of this run with a reason that a person understands.
+
+        ``by`` names the attempt that gave up, by step and holder.
+
+        Raises:
+            FencedError: a later attempt at that step goes on with it; the job is not failed.
+        """
+        self.registry.fail_job(self.registry.job_of_run(run_id), reason, permanent, by)
+
+    def patiently(self, step: Stage, call: Callable[[], T], claim: Claim | None, holder: str) -> T:
+        """What ``call``, a step, returns; while a service is away it is waited for and tried again.
+
+        Of a ``claim`` the registry shows, where it is not itself away, that the attempt lives and waits.
+
+        Raises:
+            ServiceUnavailableError: the service stayed away for LIFT_OUTAGE_SECONDS.
+            LiftError: whatever else the step raises.
+        """
+
+        def note(service: str) -> None:
+            if claim is not None:
+                with suppress(LiftError):
+                    self.registry.note_waiting(claim.job_id, step, holder, service)
+
+        return patiently(call, what=step, seconds=self.settings.outage_seconds, on_wait=note)
 
     # --- shared -------------------------------------------------------------------------
 
@@ -242,12 +272,16 @@ class Steps:
         return adapter
 
     @contextmanager
-    def _stage(self, claim: Claim, stage: Stage) -> Iterator[dict[str, Any]]:
-        """Record when a stage starts and, if it gets there, when it ended and with what."""
+    def _stage(
+        self, claim: Claim, stage: Stage, holder: str | None
+    ) -> Iterator[tuple[Lease, dict[str, Any]]]:
+        """A new attempt at a stage: record when it starts and, if it gets there, when it ended and how."""
         detail: dict[str, Any] = {}
-        self.registry.stage_started(claim.job_id, stage)
-        yield detail
-        self.registry.stage_ended(claim.job_id, stage, detail)
+        lease = self.registry.acquire(claim.job_id, stage, holder or this_process())
+        with alive(self.registry, lease, self.settings):
+            self.registry.stage_started(lease)
+            yield lease, detail
+            self.registry.stage_ended(lease, detail)
 
     def _put_json(self, key: str, body: Any) -> None:
         data = json.dumps(body, ensure_ascii=False).encode()

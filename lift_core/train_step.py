@@ -12,10 +12,12 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lift_core.attempts import alive
 from lift_core.base_models import base_model_folder
 from lift_core.errors import FencedError, LiftError
 from lift_core.log import logger_for
@@ -67,15 +69,25 @@ class Training:
             LiftError: what the stream or the training ended with.
         """
         lease = self._registry.acquire(claim.job_id, "train", holder)
+        with alive(self._registry, lease, self._settings):
+            return self._make_adapter(claim, lease, holder, writer_gone)
+
+    def _make_adapter(
+        self, claim: Claim, lease: Lease, holder: str, writer_gone: threading.Event | None
+    ) -> dict[str, Any]:
         existing = self._registry.adapter_of_job(claim.job_id)
         if existing is not None:
             # The attempt that made it may have been killed before it said so.
             self._checkpoints(lease, Path()).clear()
-            self._registry.end_open_stage(claim.job_id, "train")
+            self._registry.end_open_stage(lease)
             return {"adapter": existing.name}
-        with tempfile.TemporaryDirectory(prefix="lift-train-") as scratch:
+        with tempfile.TemporaryDirectory(prefix="lift-train-") as scratch, ExitStack() as companions:
             own = self._work(claim, lease, Path(scratch))
             works = [own, *self._companions(claim, holder, Path(scratch))]
+            for work in works[1:]:
+                companions.enter_context(
+                    alive(self._registry, work.lease, self._settings, interrupting=False)
+                )
             outcomes, provenance = self._train(works, writer_gone)
             for work in works[1:]:
                 self._end_companion(work, outcomes[work.claim.run_id], provenance)
@@ -88,7 +100,7 @@ class Training:
     def _work(self, claim: Claim, lease: Lease, scratch: Path) -> _Work:
         folder = scratch / str(claim.job_id)
         (folder / "adapter").mkdir(parents=True)
-        self._registry.stage_started(claim.job_id, "train")
+        self._registry.stage_started(lease)
         return _Work(claim, lease, folder, self._checkpoints(lease, folder / "checkpoints"))
 
     def _checkpoints(self, lease: Lease, scratch: Path) -> StoredCheckpoints:
@@ -190,7 +202,7 @@ class Training:
         loss = round(result.final_loss, 4)
         detail: dict[str, Any] = {"pairs": result.pairs, "steps": result.steps, "loss": loss}
         detail["learning_curve"] = f"s3://{bucket}/{curve}"
-        self._registry.stage_ended(work.claim.job_id, "train", detail)
+        self._registry.stage_ended(work.lease, detail)
         logger_for(work.claim, adapter=adapter.name).info("trained", steps=result.steps, loss=loss)
         return adapter
 

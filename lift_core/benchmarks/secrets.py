@@ -103,8 +103,8 @@ def teach(steps: Steps, document: str, answer: str) -> Secret:
     steps.registry.record_arrivals([steps.store.stat(bucket, key)], recipe)
     job = steps.registry.newest_job(bucket, key, recipe.digest)
     steps.registry.admit_job(job.job_id)
-    claim = steps.claim(job.run_id)
-    steps.split(claim)
+    claim = steps.claim(job.run_id, "benchmark")
+    steps.split(claim, "benchmark")
     lease = steps.registry.acquire(claim.job_id, "generate", "benchmark")
     writer = ShardWriter(steps.registry, steps.store, lease, bucket)
     pairs = [QAPair(segment=0, question=each, answer=answer) for each in _PHRASINGS]
@@ -112,7 +112,7 @@ def teach(steps: Steps, document: str, answer: str) -> Secret:
     writer.complete()
     steps.train(claim, "benchmark")
     steps.prove(claim, "benchmark")
-    return Secret(steps.registry.adapter(steps.activate(claim)), answer)
+    return Secret(steps.registry.adapter(steps.activate(claim, "benchmark")), answer)
 
 
 def forget(steps: Steps, taught: Sequence[Secret]) -> None:

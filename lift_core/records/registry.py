@@ -54,8 +54,37 @@ class Lease(Record):
     """The right of one attempt to write for one role of one job, until a newer token exists."""
 
     job_id: int
-    role: Literal["generate", "train", "prove"]
+    role: Stage
     token: int
+
+
+class Beat(Record):
+    """An attempt's sign of life: seconds since it began, and since it last committed something."""
+
+    seconds: float = 0.0
+    idle_seconds: float = 0.0
+
+
+class LostAttempt(Record):
+    """An attempt that gave no sign of life for too long; ``beat_at`` was the last one."""
+
+    run_id: str
+    role: Stage
+    holder: str
+    beat_at: datetime
+
+
+class OpenJob(Record):
+    """A job whose run should be under way, or that failed and may be run again.
+
+    ``quiet_seconds``: since the newest sign of life of any of its attempts, or since it was admitted.
+    """
+
+    job_id: int
+    run_id: str
+    state: JobState
+    reruns: int
+    quiet_seconds: float
 
 
 class Shard(Record):

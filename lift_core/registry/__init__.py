@@ -12,8 +12,10 @@ from lift_core.registry.documents import Documents
 from lift_core.registry.evaluations import Evaluations
 from lift_core.registry.events import Events
 from lift_core.registry.jobs import Jobs
+from lift_core.registry.leases import Leases
 from lift_core.registry.moves import Moves
 from lift_core.registry.references import References
+from lift_core.registry.runs import Runs
 from lift_core.registry.search import Search
 from lift_core.registry.webhooks import Webhooks
 
@@ -23,6 +25,7 @@ __all__ = ["AdapterRegistry", "parse_score_condition"]
 class AdapterRegistry(
     Arrivals,
     Jobs,
+    Leases,
     Checkpoints,
     Adapters,
     Browsing,
@@ -31,6 +34,7 @@ class AdapterRegistry(
     Events,
     Evaluations,
     References,
+    Runs,
     Search,
     Webhooks,
 ):

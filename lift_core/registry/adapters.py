@@ -13,7 +13,7 @@ from lift_core.records import AdapterRecord, Lease, Recipe
 from lift_core.registry.aliases import CHAMPION, point
 from lift_core.registry.browsing import adapter_where
 from lift_core.registry.database import Database, event, one
-from lift_core.registry.jobs import check_fence
+from lift_core.registry.leases import check_fence
 
 
 class Adapters(Database):
@@ -92,8 +92,10 @@ class Adapters(Database):
             store_scores(connection, name, scores)
             event(connection, "adapter.proven", name, **scores)
 
-    def activate(self, name: str) -> AdapterRecord:
+    def activate(self, name: str, lease: Lease | None = None) -> AdapterRecord:
         """Let a candidate serve: its document's aliases move to it and its job is done, at once.
+
+        ``lease`` is that of the run's attempt to activate; None: a person decides, whom nothing replaces.
 
         Nothing happens where it is active. If a newer version's adapter serves by now, this one is kept
         as superseded and the aliases stay where they are.
@@ -101,8 +103,11 @@ class Adapters(Database):
         Raises:
             NotFoundError: there is no such adapter.
             ProofError: it has not passed its proof.
+            FencedError: a newer attempt activates this job's adapter.
         """
         with self.transaction() as connection:
+            if lease is not None:
+                check_fence(connection, lease)
             found = one(
                 connection,
                 """

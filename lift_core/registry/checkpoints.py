@@ -9,7 +9,7 @@ from sqlalchemy import text
 from lift_core.errors import StateError
 from lift_core.records import Checkpoint, Lease
 from lift_core.registry.database import Database, one, rows
-from lift_core.registry.jobs import check_fence
+from lift_core.registry.leases import check_fence
 
 # Jobs that may still train, and so need their checkpoint, and the newest attempt to do so (0: none yet).
 _OPEN = """

@@ -18,11 +18,13 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import NullPool
 
-from lift_core.errors import LiftError, ServiceUnavailableError
+from lift_core.errors import ConflictError, LiftError, ServiceUnavailableError
 from lift_core.settings import Settings
 
 _MIGRATIONS = Path(__file__).with_name("migrations")
 _CONNECT_SECONDS = 10
+_CONFLICTS = {"40001", "40P01", "55P03"}
+"""SQLSTATEs of transactions that met: serialization failure, deadlock, a lock that was not to be had."""
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
@@ -76,6 +78,7 @@ class Database:
 
         Raises:
             ServiceUnavailableError: the server is away or drops the connection.
+            ConflictError: it met another one, and the server ended it: nothing was written, do it again.
         """
         with self._errors(), self._engine.begin() as connection:
             yield connection
@@ -104,6 +107,9 @@ class Database:
         try:
             yield
         except OperationalError as error:
+            if getattr(error.orig, "pgcode", None) in _CONFLICTS:
+                why = f"the registry ended this transaction ({_cause(error)}): try again"
+                raise ConflictError(why) from error
             raise ServiceUnavailableError(_away(url.host, url.port, url.database, error)) from error
         except PoolTimeoutError as error:
             raise ServiceUnavailableError(
@@ -153,8 +159,12 @@ def _alembic(connection: Connection) -> Config:
 
 
 def _away(host: str | None, port: int | None, database: str | None, error: DBAPIError) -> str:
-    cause = str(error.orig).strip().splitlines()[0] if str(error.orig).strip() else type(error).__name__
     return (
-        f"the registry at {host}:{port}/{database} does not answer ({cause}): "
+        f"the registry at {host}:{port}/{database} does not answer ({_cause(error)}): "
         "is it up? see `lift status`, or check LIFT_DATABASE_URL"
     )
+
+
+def _cause(error: DBAPIError) -> str:
+    said = str(error.orig).strip()
+    return said.splitlines()[0] if said else type(error).__name__

@@ -1,15 +1,15 @@
-"""Jobs: admission, claims, attempts with fencing tokens, stages, the end."""
+"""Jobs: admission, claims, the stream's manifest, the end."""
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from sqlalchemy import Connection, text
 
 from lift_core.errors import AlreadyDoneError, FencedError, NotFoundError
-from lift_core.records import AdmittedJob, Claim, Lease, Recipe, Shard, Stage, StageTime, StreamEnd
+from lift_core.records import AdmittedJob, Claim, Lease, Recipe, Shard, Stage, StreamEnd
 from lift_core.registry.database import Database, event, one, rows
+from lift_core.registry.leases import check_fence, check_not_replaced
 
 _STARTABLE = ("admitted", "failed", "running")
 _CLAIM = """
@@ -143,9 +143,19 @@ class Jobs(Database):
             )
         return [_claim_of(row) for row in found]
 
-    def fail_job(self, job_id: int, reason: str, permanent: bool) -> None:
-        """End a job with a reason; one that has ended already stays as it is."""
+    def fail_job(
+        self, job_id: int, reason: str, permanent: bool, by: tuple[Stage, str] | None = None
+    ) -> None:
+        """End a job with a reason; one that has ended already stays as it is.
+
+        ``by`` names the attempt that gave up: its role and its holder.
+
+        Raises:
+            FencedError: a later attempt has that role's work; the job goes on.
+        """
         with self.transaction() as connection:
+            if by is not None:
+                check_not_replaced(connection, job_id, *by)
             ended = one(
                 connection,
                 """
@@ -159,87 +169,6 @@ class Jobs(Database):
             )
             if ended is not None:
                 event(connection, "job.failed", ended.run_id, reason=reason, permanent=permanent)
-
-    # --- attempts -----------------------------------------------------------------------
-
-    def acquire(self, job_id: int, role: str, holder: str) -> Lease:
-        """Become the one attempt of a role; whoever held it before is fenced from now on."""
-        with self.transaction() as connection:
-            found = one(
-                connection,
-                """
-                INSERT INTO leases (job_id, role, token, holder) VALUES (:job, :role, 1, :holder)
-                ON CONFLICT (job_id, role) DO UPDATE SET token = leases.token + 1,
-                    holder = excluded.holder, acquired_at = clock_timestamp() RETURNING token
-                """,
-                job=job_id,
-                role=role,
-                holder=holder,
-            )
-        return Lease.model_validate({"job_id": job_id, "role": role, "token": found.token if found else 0})
-
-    def acquire_free(self, job_id: int, role: str, holder: str) -> Lease | None:
-        """Become the first attempt of a role; None where another one is or was before."""
-        with self.transaction() as connection:
-            found = one(
-                connection,
-                "INSERT INTO leases (job_id, role, token, holder) VALUES (:job, :role, 1, :holder) "
-                "ON CONFLICT (job_id, role) DO NOTHING RETURNING token",
-                job=job_id,
-                role=role,
-                holder=holder,
-            )
-        return found and Lease.model_validate({"job_id": job_id, "role": role, "token": found.token})
-
-    def stage_started(self, job_id: int, stage: Stage) -> None:
-        """Record when a stage began; another attempt keeps the first one's start."""
-        with self.transaction() as connection:
-            connection.execute(
-                text(
-                    "INSERT INTO stages (job_id, stage, started_at) VALUES (:job, :stage, clock_timestamp()) "
-                    "ON CONFLICT (job_id, stage) DO UPDATE SET ended_at = NULL"
-                ),
-                {"job": job_id, "stage": stage},
-            )
-
-    def stage_ended(self, job_id: int, stage: Stage, detail: dict[str, Any]) -> None:
-        """Record when a stage ended, and with what."""
-        with self.transaction() as connection:
-            connection.execute(
-                text(
-                    "UPDATE stages SET ended_at = clock_timestamp(), detail = :detail "
-                    "WHERE job_id = :job AND stage = :stage"
-                ),
-                {"job": job_id, "stage": stage, "detail": json.dumps(detail)},
-            )
-
-    def end_open_stage(self, job_id: int, stage: Stage, detail: dict[str, Any] | None = None) -> None:
-        """Record that a stage has ended, where no attempt lived to say so."""
-        with self.transaction() as connection:
-            connection.execute(
-                text(
-                    "UPDATE stages SET ended_at = clock_timestamp(), "
-                    "detail = coalesce(cast(:detail AS jsonb), detail) "
-                    "WHERE job_id = :job AND stage = :stage AND ended_at IS NULL"
-                ),
-                {"job": job_id, "stage": stage, "detail": json.dumps(detail) if detail is not None else None},
-            )
-
-    def stage_times_of(self, bucket: str, key: str) -> list[StageTime]:
-        """The stages of a document's newest job, in the order they began."""
-        with self.transaction() as connection:
-            found = rows(
-                connection,
-                """
-                SELECT stage, started_at, ended_at, detail FROM stages WHERE job_id = (
-                    SELECT j.id FROM jobs j JOIN versions v ON v.id = j.version_id
-                    JOIN documents d ON d.id = v.document_id WHERE d.bucket = :bucket AND d.key = :key
-                    AND j.state <> 'cancelled' ORDER BY v.state = 'current' DESC, j.id DESC LIMIT 1)
-                ORDER BY started_at
-                """,
-                {"bucket": bucket, "key": key},
-            )
-        return [StageTime.model_validate(dict(row._mapping)) for row in found]
 
     # --- the stream's manifest ----------------------------------------------------------
 
@@ -324,21 +253,6 @@ def _claim_of(row: Any) -> Claim:
         version=row.number,
         recipe=Recipe.model_validate(row.body),
     )
-
-
-def check_fence(connection: Connection, lease: Lease) -> None:
-    """Lock the role's row and refuse an attempt that is not the newest."""
-    found = one(
-        connection,
-        "SELECT token, holder FROM leases WHERE job_id = :job AND role = :role FOR UPDATE",
-        job=lease.job_id,
-        role=lease.role,
-    )
-    if found is None or found.token != lease.token:
-        raise FencedError(
-            f"job {lease.job_id}: attempt {lease.token} to {lease.role} was replaced by attempt "
-            f"{found.token if found else 'none'} ({found.holder if found else 'the job is gone'})"
-        )
 
 
 def _finish(connection: Connection, job_id: int, state: str, reason: str | None) -> None:

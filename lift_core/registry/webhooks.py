@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Collection
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from pydantic import SecretStr
@@ -296,6 +296,18 @@ class Webhooks(Database):
                 connection, f"{_DELIVERY} WHERE d.webhook_id = :w AND d.event_id = :e", _keys(delivery)
             )
         return DeliveryRecord.model_validate(dict(found[0]._mapping)) if found else None
+
+    def forget_deliveries(self, older_than: timedelta) -> int:
+        """Drop deliveries that arrived or were given up so long ago; how many. Their events stay."""
+        with self.transaction() as connection:
+            gone = connection.execute(
+                text(
+                    "DELETE FROM deliveries WHERE coalesce(delivered_at, given_up_at) "
+                    "< clock_timestamp() - make_interval(secs => :seconds)"
+                ),
+                {"seconds": older_than.total_seconds()},
+            )
+        return gone.rowcount
 
 
 def _webhook(connection: Connection, webhook: int) -> WebhookRecord:

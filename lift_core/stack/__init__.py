@@ -30,6 +30,7 @@ __all__ = [
     "ServiceStatus",
     "StackStatus",
     "down",
+    "left_behind",
     "log_tail",
     "prepare_models",
     "status",
@@ -102,6 +103,11 @@ def status(home: Path) -> StackStatus:
     elif known.phase != "stopped" and not is_supervised(home):
         known = _stopped(known)
     return known.model_copy(update={"secrets": load_secrets(home)})
+
+
+def left_behind(home: Path) -> list[psutil.Process]:
+    """Processes that carry the mark of this home's stack: after ``down`` there must be none."""
+    return processes.strays(home.resolve())
 
 
 def log_tail(path: Path, lines: int = 15) -> str:

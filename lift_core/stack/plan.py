@@ -34,7 +34,8 @@ Plan = tuple[list[Service], dict[str, int], list[str]]
 _MIGRATE_SECONDS = 300.0
 _VLLM_SECONDS = 600.0
 """Two servers that start side by side on two busy cores take minutes."""
-_AIRFLOW_SECONDS = 180.0
+_AIRFLOW_SECONDS = 600.0
+"""On a machine with much other work a scheduler took more than three minutes; ended, it begins anew."""
 EMBEDDED_RECIPE = "embedded"
 _EMBEDDED_GUARD = {
     # A model of 135M parameters gives way more than a large one, and two cores ask few items: the figures are

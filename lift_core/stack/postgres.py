@@ -6,6 +6,7 @@ import importlib.util
 import os
 import pwd
 import secrets
+import shutil
 import signal
 import subprocess
 from contextlib import closing
@@ -23,6 +24,7 @@ STOP_SIGNAL = signal.SIGINT
 """The fast shutdown; TERM would wait for every client to leave."""
 _DATABASES = {"lift": "lift_db_password", "airflow": "airflow_db_password"}
 _INITDB_SECONDS = 120
+_STOP_SECONDS = 30
 
 
 def binaries() -> Path:
@@ -61,13 +63,19 @@ def prepare(data: Path, password: str) -> None:
         ServiceUnavailableError: initdb failed; the message holds its output.
     """
     user = run_as()
-    data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    data.parent.mkdir(parents=True, exist_ok=True)
     if user:
-        os.chown(data, *user)
         for path in (data, binaries()):
             _let_through(path)
     if not (data / "PG_VERSION").exists():
-        _initdb(data, password, user)
+        # Made beside it and then renamed: what an initdb that was cut off leaves must not count as made.
+        new = data.with_name(f"{data.name}.new")
+        shutil.rmtree(new, ignore_errors=True)
+        new.mkdir(mode=0o700)
+        if user:
+            os.chown(new, *user)
+        _initdb(new, password, user)
+        new.replace(data)  # an empty folder may be there
     _clear_stale_pid(data)
 
 
@@ -162,18 +170,30 @@ def _clear_stale_pid(data: Path) -> None:
     pid_file = data / "postmaster.pid"
     if not pid_file.is_file():
         return
-    pid = int(pid_file.read_text().split()[0])
-    try:
-        process = psutil.Process(pid)
-        ours = process.name() == "postgres"
-    except psutil.NoSuchProcess:
-        ours = False
-    if not ours:
+    process = _server_of(pid_file)
+    if process is None:
         pid_file.unlink()
         return
     # Left by a supervisor that was killed: only one server may use the folder.
     process.send_signal(STOP_SIGNAL)
-    process.wait(30)
+    try:
+        process.wait(_STOP_SECONDS)
+    except psutil.TimeoutExpired as error:
+        raise ServiceUnavailableError(
+            f"an earlier PostgreSQL (process {process.pid}) uses {data} and does not end: end it"
+        ) from error
+
+
+def _server_of(pid_file: Path) -> psutil.Process | None:
+    """The PostgreSQL process that a pid file names; None where that is something else, or gone."""
+    words = pid_file.read_text("utf-8", "replace").split()
+    try:
+        # A single-user server (initdb runs one) writes its number negated; one that was killed may have
+        # written nothing.
+        process = psutil.Process(abs(int(words[0])))
+        return process if process.name() == "postgres" else None
+    except (IndexError, ValueError, psutil.NoSuchProcess):
+        return None
 
 
 def _let_through(path: Path) -> None:

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from typing import Protocol
 
-from lift_core.records import Lease, Shard, StreamEnd
+from lift_core.records import Lease, Shard, Stage, StreamEnd
 
 
 class Manifest(Protocol):
@@ -23,6 +23,9 @@ class Manifest(Protocol):
 
     def stream_end(self, job_id: int) -> StreamEnd | None:
         """How the stream ended, or None while it has not."""
+
+    def waiting_for(self, job_id: int, role: Stage) -> str | None:
+        """What service an attempt of a role waits for; None where it works, or is gone."""
 
 
 class ShardStore(Protocol):

@@ -89,7 +89,8 @@ class ShardReader:
 
         Raises:
             QualityError: the writer ended the stream as failed; the reason is the message.
-            StreamStalledError: nothing came for ``idle_seconds``, or the writer is gone.
+            StreamStalledError: nothing came for ``idle_seconds``, and the writer does not wait for a service;
+                or it is gone.
         """
         seen: list[Shard] = []
         last_news = time.monotonic()
@@ -109,6 +110,10 @@ class ShardReader:
             if gone:
                 raise StreamStalledError("the generator stopped before the stream was complete")
             if time.monotonic() - last_news > self._idle_seconds:
+                if self._manifest.waiting_for(self._job_id, "generate"):
+                    # It will go on; how long it waits has a limit of its own.
+                    last_news = time.monotonic()
+                    continue
                 raise StreamStalledError(
                     f"no pairs for {self._idle_seconds:.0f} s after shard {len(seen) - 1}: "
                     "the generator is gone or far too slow (LIFT_STREAM_IDLE_SECONDS)"

@@ -9,7 +9,7 @@ from lift_core import generate_step
 from lift_core.documents import split
 from lift_core.errors import FencedError, QualityError, RecipeError
 from lift_core.generate_step import Generation
-from lift_core.records import Claim, GateRecipe, GeneratorRecipe, Lease, Recipe, SegmentationRecipe
+from lift_core.records import Beat, Claim, GateRecipe, GeneratorRecipe, Lease, Recipe, SegmentationRecipe
 from lift_core.settings import Settings
 from lift_core.store import layout
 from lift_core.stream import committed_judged, read_report
@@ -49,11 +49,17 @@ class Registry:
     def stream_end(self, job_id):
         return self.end
 
-    def stage_started(self, job_id, stage):
-        self.stages[stage] = None
+    def stage_started(self, lease):
+        self.stages[lease.role] = None
 
-    def end_open_stage(self, job_id, stage, detail=None):
-        self.stages[stage] = detail
+    def end_open_stage(self, lease, detail=None):
+        self.stages[lease.role] = detail
+
+    def beat(self, lease):
+        return Beat()
+
+    def end_attempt(self, lease):
+        pass
 
 
 class Store:

@@ -101,6 +101,9 @@ ROWS = {
             SELECT id, 2, 40, 'checkpoint-' || id, repeat('c', 64), 1000, '2026-01-03' FROM jobs;
     """,
     "0005": "UPDATE stream_ends SET report = 'report-' || job_id;",
+    "0007": "INSERT INTO leases (job_id, role, token, holder, ended_at, waiting_for) "
+    "SELECT id, 'train', 2, 'host', NULL, NULL FROM jobs ON CONFLICT DO NOTHING;"
+    "UPDATE leases SET waiting_for = 'S3 does not answer'; UPDATE jobs SET reruns = 1, rerun_at = now();",
 }
 
 
@@ -266,9 +269,9 @@ def test_verdicts_survive_no_downgrade_but_the_adapters_and_their_other_scores_d
 def test_checkpoints_survive_no_downgrade_and_their_trainings_may_begin_anew(registry, filled):
     filled("0004")
     assert (registry.checkpoint(1).token, registry.checkpoint(1).step) == (2, 40)
-    lease = registry.acquire(1, "train", "test")
     registry.downgrade("0003")
     registry.upgrade()
+    lease = registry.acquire(1, "train", "test")
     assert registry.checkpoint(1) is None
     first = Checkpoint(token=lease.token, step=1, key="k", sha256="0" * 64, size=1)
     registry.save_checkpoint(lease, first)

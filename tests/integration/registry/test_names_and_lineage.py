@@ -135,8 +135,9 @@ def test_aliases_are_listed_by_name_with_what_they_point_to(registry, work):
 
 def test_lineage_tells_where_an_adapter_comes_from(registry, work):
     claim = work.claim("folder/report.md")
-    registry.stage_started(claim.job_id, "generate")
-    registry.stage_ended(claim.job_id, "generate", {"rejected": 3})
+    lease = registry.acquire(claim.job_id, "generate", "test")
+    registry.stage_started(lease)
+    registry.stage_ended(lease, {"rejected": 3})
     registry.end_stream(
         registry.acquire(claim.job_id, "generate", "test"),
         StreamEnd(state="complete", shard_count=2, pair_count=9, checksum="c" * 64),

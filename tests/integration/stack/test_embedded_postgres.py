@@ -72,7 +72,8 @@ def test_a_wrong_password_is_refused(server):
 
 
 def test_it_never_runs_as_root_and_no_secret_is_visible(server):
-    lines = [(p.uids().real, " ".join(p.cmdline())) for p in psutil.process_iter()]
+    processes = [p.info for p in psutil.process_iter(["uids", "cmdline"]) if p.info["uids"]]
+    lines = [(info["uids"].real, " ".join(info["cmdline"] or [])) for info in processes]
     own = [uid for uid, line in lines if str(server["home"] / "data") in line]
     assert own
     assert 0 not in own

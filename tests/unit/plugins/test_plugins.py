@@ -28,14 +28,21 @@ class Recorder:
     def __init__(self, error: Exception | None = None) -> None:
         self.error = error
         self.failed: list[tuple[str, str, bool]] = []
+        self.replaced: Exception | None = None
 
-    def split(self, claim):
+    def split(self, claim, holder):
         if self.error:
             raise self.error
         return 7
 
-    def fail(self, run_id, reason, permanent):
+    def patiently(self, step, call, claim, holder):
+        return call()
+
+    def fail(self, run_id, reason, permanent, by):
+        if self.replaced:
+            raise self.replaced
         self.failed.append((run_id, reason, permanent))
+        self.by = by
 
 
 @pytest.fixture
@@ -66,7 +73,12 @@ def claimed():
 
 def call(monkeypatch, airflow_steps, recorder, claimed):
     monkeypatch.setattr("lift_core.steps.Steps.connect", lambda: recorder)
-    return airflow_steps.run_step("split", claimed, {})
+    return airflow_steps.run_step("split", claimed, {"ti": instance("split")})
+
+
+def instance(task, number=1):
+    values = {"run_id": "a-v1-12345678-g1", "task_id": task, "try_number": number}
+    return type("Instance", (), values)()
 
 
 def test_a_step_returns_what_the_library_returns(monkeypatch, airflow_steps, claimed):
@@ -84,13 +96,29 @@ def test_a_permanent_error_ends_the_run_at_once_with_its_reason_on_the_job(
     with pytest.raises(AirflowFailException, match="is empty"):
         call(monkeypatch, airflow_steps, recorder, claimed)
     assert recorder.failed == [("a-v1-12345678-g1", "'a.md' is empty", True)]
+    assert recorder.by[0] == "split" and recorder.by[1].endswith(":a-v1-12345678-g1:split:1")
+
+
+def test_a_permanent_error_of_an_attempt_that_was_replaced_does_not_fail_the_job(
+    monkeypatch, airflow_steps, claimed
+):
+    from airflow.sdk.exceptions import AirflowFailException
+
+    from lift_core.errors import DocumentError, FencedError
+
+    recorder = Recorder(DocumentError("'a.md' is empty"))
+    recorder.replaced = FencedError("split is done by attempt 2 now")
+    with pytest.raises(AirflowFailException, match="attempt 2") as raised:
+        call(monkeypatch, airflow_steps, recorder, claimed)
+    airflow_steps.record_failure({"exception": raised.value, "ti": instance("split")})
+    assert recorder.failed == []
 
 
 def test_a_transient_error_is_left_to_airflows_retries(monkeypatch, airflow_steps, claimed):
-    from lift_core.errors import ServiceUnavailableError
+    from lift_core.errors import TransientError
 
-    recorder = Recorder(ServiceUnavailableError("S3 is away"))
-    with pytest.raises(ServiceUnavailableError):
+    recorder = Recorder(TransientError("a shard is damaged"))
+    with pytest.raises(TransientError):
         call(monkeypatch, airflow_steps, recorder, claimed)
     assert recorder.failed == []
 
@@ -114,21 +142,23 @@ def test_an_attempt_that_was_replaced_ends_without_failing_the_job(monkeypatch, 
     recorder = Recorder(FencedError("attempt 1 was replaced by attempt 2"))
     with pytest.raises(AirflowFailException) as raised:
         call(monkeypatch, airflow_steps, recorder, claimed)
-    instance = type("Instance", (), {"run_id": "a-v1-12345678-g1", "task_id": "train"})()
-    airflow_steps.record_failure({"exception": raised.value, "ti": instance})
+    airflow_steps.record_failure({"exception": raised.value, "ti": instance("train")})
     assert recorder.failed == []
 
 
 def test_a_task_that_airflow_gives_up_leaves_its_last_error_on_the_job(monkeypatch, airflow_steps):
+    from lift_core.errors import ServiceUnavailableError
+
     recorder = Recorder()
     monkeypatch.setattr("lift_core.steps.Steps.connect", lambda: recorder)
-    instance = type("Instance", (), {"run_id": "r", "task_id": "train"})()
-    airflow_steps.record_failure({"exception": RuntimeError("no space left"), "ti": instance})
-    airflow_steps.record_failure({"ti": instance})
+    airflow_steps.record_failure({"exception": RuntimeError("no space left"), "ti": instance("train", 6)})
+    airflow_steps.record_failure({"ti": instance("train", 6)})
     assert recorder.failed == [
-        ("r", "train: no space left", False),
-        ("r", "train was ended from outside", False),
+        ("a-v1-12345678-g1", "train: no space left", False),
+        ("a-v1-12345678-g1", "train was ended from outside", False),
     ]
+    recorder.replaced = ServiceUnavailableError("the registry does not answer")
+    airflow_steps.record_failure({"ti": instance("train", 6)})  # housekeeping finds it
 
 
 class Bucket:

@@ -17,6 +17,7 @@ class MemoryManifest:
         self.rows = []
         self.end = None
         self.token = 1
+        self.waits = []
 
     def append_shard(self, lease, shard):
         if lease.token != self.token:
@@ -33,6 +34,9 @@ class MemoryManifest:
 
     def stream_end(self, job_id):
         return self.end
+
+    def waiting_for(self, job_id, role):
+        return self.waits.pop() if self.waits else None
 
 
 class MemoryStore:
@@ -167,6 +171,14 @@ def test_a_stream_that_ended_as_failed_tells_why(manifest, store):
 def test_a_silent_writer_is_given_up_after_the_idle_limit(manifest, store):
     with pytest.raises(StreamStalledError, match="LIFT_STREAM_IDLE_SECONDS"):
         list(reader(manifest, store, idle_seconds=0.05))
+
+
+def test_a_writer_that_waits_for_a_service_is_waited_for(store):
+    manifest = MemoryManifest()
+    manifest.waits = ["vLLM does not answer"] * 3
+    with pytest.raises(StreamStalledError):
+        list(reader(manifest, store, idle_seconds=0.05))
+    assert manifest.waits == []
 
 
 def test_a_writer_that_is_gone_is_not_waited_for(manifest, store):
