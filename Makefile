@@ -4,7 +4,7 @@ LIFT := .venv/bin/lift
 .DEFAULT_GOAL := help
 # Containers often set it. Every process would then compile every module that it imports, which takes seconds.
 unexport PYTHONDONTWRITEBYTECODE
-.PHONY: help setup demo test unit integration e2e bench lint up down docs lock
+.PHONY: help setup demo test unit integration e2e bench chaos lint up down docs lock
 
 help:  ## this list
 	@grep -E '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9]+):.*## /  make \1|/' | column -t -s '|'
@@ -42,6 +42,9 @@ bench: setup  ## measure; writes docs/benchmarks
 	@$(LIFT) bench serving
 	@$(LIFT) bench registry
 	@$(LIFT) bench forgetting
+
+chaos: setup  ## kill every kind of process while documents become adapters; in a stack of its own
+	@LIFT_HOME=$${LIFT_HOME:-.lift-chaos} $(LIFT) bench chaos
 
 lint: setup  ## ruff, mypy strict, one-way imports
 	.venv/bin/ruff check .

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from lift_core.cli.bench import models, pairs, services
+from lift_core.cli.bench import chaos, models, pairs, services
 
 
 @click.group()
@@ -21,3 +21,4 @@ def bench() -> None:
 for _room in (services, models, pairs):
     for _command in _room.COMMANDS:
         bench.add_command(_command)
+bench.add_command(chaos.chaos)
