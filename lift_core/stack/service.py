@@ -17,7 +17,7 @@ SHARED_CORES = {"GOMP_SPINCOUNT": "1000"}
 """For processes that compute on the same few cores, as the generator and the training do: OpenMP threads
 that wait spin for some microseconds, then sleep. By default they spin for milliseconds, on a core that the
 thread they wait for may need (docs/log.md has the figures)."""
-_PROBE_SECONDS = 1.0
+_PROBE_SECONDS = 3.0
 
 
 def nothing() -> None:

@@ -35,7 +35,7 @@ _RECIPE = {
     "training": {"epochs": 4, "learning_rate": 0.005, "pairs_per_step": 4, "precision": "fp32"},
     "proof": {"served": False, "held_out_share": 0.0, "min_gain": -1000.0},
 }
-_HOUSEKEEPING_SECONDS = 180.0
+_HOUSEKEEPING_SECONDS = 600.0
 
 
 class RunningStack:
@@ -95,11 +95,15 @@ class RunningStack:
         seen = stack.status(self._home)
         if seen.airflow_url is None:
             raise LiftError("the stack has no Airflow")
-        client = httpx.Client(base_url=seen.airflow_url, timeout=60, trust_env=False)
         login = {"username": "admin", "password": seen.airflow_password}
-        token = _checked(client.post("/auth/token", json=login))["access_token"]
-        client.headers["Authorization"] = f"Bearer {token}"
-        return client
+        address = f"{seen.airflow_url}/auth/token"
+        token = _checked(httpx.post(address, json=login, timeout=60, trust_env=False))["access_token"]
+        return httpx.Client(
+            base_url=seen.airflow_url,
+            headers={"Authorization": f"Bearer {token}"},
+            timeout=60,
+            trust_env=False,
+        )
 
     def _supervisor(self) -> psutil.Process:
         pid = stack.status(self._home).supervisor_pid
