@@ -1,15 +1,19 @@
-"""Woken by the bucket or by the clock: list the inbox, record what is new, start what may start."""
+"""Woken by the bucket, the queue or the clock: list the inbox, record what is new, start what may start."""
 
 from __future__ import annotations
 
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 from airflow.sdk import DAG, Asset, AssetOrTimeSchedule, AssetWatcher, CronTriggerTimetable, task
 from lift_airflow.bucket_trigger import BucketTrigger
+from lift_airflow.queue_trigger import QueueTrigger
 
 inbox = Asset(
     "lift_inbox",
     uri="lift://inbox",
-    watchers=[AssetWatcher(name="bucket", trigger=BucketTrigger())],
+    watchers=[
+        AssetWatcher(name="bucket", trigger=BucketTrigger()),
+        AssetWatcher(name="queue", trigger=QueueTrigger()),
+    ],
 )
 
 with DAG(
@@ -21,11 +25,12 @@ with DAG(
     doc_md="""
 ### Documents arrive
 
-An event of the inbox bucket, or the clock each minute, only says that it is worth looking: this run
-**lists the bucket**, records what is new in the registry, and admits a bounded number of jobs
-(`LIFT_MAX_ACTIVE_JOBS`), oldest first. Each admitted job becomes one run of `lift_document`, whose id
-names the document, its version, the recipe and the generation: `report-v2-1a2b3c4d-g1`.
-A repeated start of the same run is refused by Airflow itself.
+A change of the inbox bucket, a job that waits while a slot is free, or the clock each minute only say that
+it is worth looking: this run **lists the bucket**, records what is new in the registry, and admits jobs, so
+that at most `LIFT_MAX_ACTIVE_JOBS` documents are under way. The order: the tenant (`LIFT_TENANTS`) with the
+fewest documents under way, then the highest `lift-priority`, then the first to arrive. Each admitted job
+becomes one run of `lift_document`, whose id names the document, its version, the recipe and the generation:
+`report-v2-1a2b3c4d-g1`. A repeated start of the same run is refused by Airflow itself.
 """,
 ):
 

@@ -6,6 +6,7 @@
     ├── PermanentError            trying again cannot help; the job ends at once
     │   ├── DocumentError           the bytes are not a readable document
     │   ├── RecipeError             the recipe is unknown or contradicts itself
+    │   ├── TagError                an object's tag asks for something that cannot be
     │   ├── QualityError            too few pairs worth learning
     │   ├── TrainingDivergedError   the loss is not a finite number
     │   ├── ProofError              the adapter did not pass its proof
@@ -44,6 +45,10 @@ class DocumentError(PermanentError):
 
 class RecipeError(PermanentError):
     """The recipe is unknown or contradicts itself."""
+
+
+class TagError(PermanentError):
+    """An object's tag asks for something that cannot be."""
 
 
 class QualityError(PermanentError):

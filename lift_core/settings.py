@@ -11,8 +11,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from lift_core.records import Tenant
 
 
 def lift_home() -> Path:
@@ -83,7 +85,13 @@ class Settings(BaseSettings):
     """A converter that takes longer is ended."""
     convert_memory_bytes: int = Field(default=2 * 2**30, ge=256 * 2**20)
     """Address space of a converter's process."""
-    max_active_jobs: int = 8
+    max_active_jobs: int = Field(default=8, ge=0)
+    """How many documents are under way at once; 0: none is started."""
+    tenants: dict[str, Tenant] = Field(default_factory=dict)
+    """Prefixes of the inbox with a recipe and a quota of their own, as JSON:
+    ``{"legal": {"prefix": "legal/", "recipe": "llama3-8b", "quota": 4}}``."""
+    removed_documents: Literal["keep", "archive"] = "keep"
+    """Whether a document's adapters go on answering after its object was removed from the bucket."""
     outage_seconds: float = Field(default=3600, ge=0)
     """A step waits so long for a service that is away; then Airflow tries it again."""
     heartbeat_seconds: float = Field(default=10, gt=0)
@@ -141,6 +149,14 @@ class Settings(BaseSettings):
     """What writes the answers to open questions: transformers in the guard's process, or LIFT_SERVING_URL."""
     evaluation_precision: Literal["bf16", "fp32"] = "bf16"
     """Precision of the guard's own process."""
+
+    @field_validator("tenants")
+    @classmethod
+    def _prefixes_differ(cls, tenants: dict[str, Tenant]) -> dict[str, Tenant]:
+        prefixes = [tenant.prefix for tenant in tenants.values()]
+        if len(set(prefixes)) < len(prefixes):
+            raise ValueError("two tenants have the same prefix")
+        return tenants
 
     @property
     def models(self) -> Path:

@@ -12,11 +12,13 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
 from lift_core.attempts import alive, patiently, this_process
 from lift_core.base_models import base_model_folder
+from lift_core.dispatching import Dispatching
 from lift_core.errors import (
     AlreadyDoneError,
     DocumentError,
@@ -30,12 +32,11 @@ from lift_core.recipes import load_recipe, named_recipe
 from lift_core.records import (
     AdapterRecord,
     AdmittedJob,
-    Arrival,
     Claim,
     JudgedPair,
     Lease,
     QAPair,
-    Recipe,
+    Reprocessed,
     Stage,
 )
 from lift_core.registry import AdapterRegistry
@@ -43,7 +44,6 @@ from lift_core.settings import Settings, get_settings
 from lift_core.store import ObjectStore, layout
 from lift_core.train_step import Training
 
-RECIPE_TAG = "lift-recipe"
 T = TypeVar("T")
 
 
@@ -64,20 +64,35 @@ class Steps:
     # --- arrival ------------------------------------------------------------------------
 
     def dispatch(self) -> list[AdmittedJob]:
-        """List the inbox, record what is new, and admit what may start.
+        """List the inbox, record what is new, and admit what may start: see :class:`Dispatching`."""
+        return Dispatching(self.registry, self.store, self.settings).run()
 
-        The listing is the truth: an event only says that it is worth looking.
+    def reprocess(
+        self,
+        since: datetime,
+        until: datetime,
+        recipe: str | None = None,
+        *,
+        prefix: str = "",
+        force_as: str | None = None,
+        dry_run: bool = False,
+    ) -> list[Reprocessed]:
+        """Queue what arrived in [since, until) again, under a recipe by its name (None: LIFT_RECIPE).
+
+        See :meth:`AdapterRegistry.reprocess_arrived`.
+
+        Raises:
+            RecipeError: there is no such recipe.
         """
-        bucket = self.settings.documents_bucket
-        arrivals = [found for found in self.store.list(bucket) if not found.key.endswith("/")]
-        self.registry.record_arrivals(arrivals, load_recipe(self.settings.recipe), self._recipe_for)
-        self.registry.mark_missing(bucket, {found.key for found in arrivals})
-        return self.registry.admit_jobs(bucket, self.settings.max_active_jobs)
-
-    def _recipe_for(self, arrival: Arrival) -> Recipe | None:
-        """The recipe that the object's tag names; None where it has no such tag."""
-        name = self.store.tags(arrival.bucket, arrival.key).get(RECIPE_TAG)
-        return named_recipe(name, self.settings.recipes_dir) if name else None
+        return self.registry.reprocess_arrived(
+            self.settings.documents_bucket,
+            since,
+            until,
+            named_recipe(recipe, self.settings.recipes_dir) if recipe else load_recipe(self.settings.recipe),
+            prefix=prefix,
+            force_as=force_as,
+            dry_run=dry_run,
+        )
 
     # --- one run ------------------------------------------------------------------------
 

@@ -21,11 +21,12 @@ from sqlalchemy import text
 
 from lift_core.benchmarks.chaos_plan import SERVICES, TRAINER, WINDOWS, WORKER, Kill, document, plan
 from lift_core.benchmarks.report import Report
+from lift_core.dispatching import RECIPE_TAG
 from lift_core.errors import LiftError, ServiceUnavailableError
 from lift_core.housekeeping import Housekeeping
 from lift_core.records import DocumentRecord
 from lift_core.registry import AdapterRegistry
-from lift_core.steps import RECIPE_TAG, Steps
+from lift_core.steps import Steps
 
 _TASKS = {
     # kind: (the process above the task's own is killed, the roles of the attempts that are looked for)

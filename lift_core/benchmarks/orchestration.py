@@ -12,9 +12,10 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from lift_core.benchmarks.report import Report
+from lift_core.dispatching import RECIPE_TAG
 from lift_core.errors import LiftError, NotFoundError
 from lift_core.records import DocumentRecord
-from lift_core.steps import RECIPE_TAG, Steps
+from lift_core.steps import Steps
 
 RECIPE = "smoke"
 DOCUMENTS = 10

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import uuid
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +11,10 @@ import click
 
 from lift_core.cli.output import json_option, local_time, print_json, print_table
 from lift_core.cli.watch import wait_for_documents
+from lift_core.dispatching import RECIPE_TAG
 from lift_core.recipes import load_recipe
 from lift_core.records import DocumentRecord
-from lift_core.steps import RECIPE_TAG, Steps
+from lift_core.steps import Steps
 
 FIELDS = ("bucket", "key", "title", "version", "state", "reason", "adapter", "arrived_at", "ready_at")
 
@@ -140,6 +143,47 @@ def retry(document: str, recipe: str | None) -> None:
 
 
 @docs.command()
+@click.option(
+    "--from", "since", required=True, help="Arrived then or later: 2026-11-01, or with a time (UTC)."
+)
+@click.option("--to", "until", required=True, help="Arrived before then.")
+@click.option("--recipe", help="A shipped recipe or one in LIFT_RECIPES_DIR (default: LIFT_RECIPE).")
+@click.option("--prefix", default="", help="Only documents whose key begins with this.")
+@click.option("--force", is_flag=True, help="A new generation also of what is done under this recipe.")
+@click.option("--dry-run", is_flag=True, help="List the documents and queue nothing.")
+@json_option
+def reprocess(
+    since: str, until: str, recipe: str | None, prefix: str, force: bool, dry_run: bool, as_json: bool
+) -> None:
+    """Queue the documents that arrived within a range of time, under a recipe.
+
+    What is under way, done or failed for good under that recipe stays as it is. A backfill of the DAG
+    lift_reprocess does the same for the days it is given.
+
+    \b
+    Example:
+      lift docs reprocess --from 2026-11-01 --to 2026-12-01 --recipe llama3-8b --dry-run
+    """
+    selected = Steps.connect().reprocess(
+        _moment(since, "--from"),
+        _moment(until, "--to"),
+        recipe,
+        prefix=prefix,
+        force_as=f"lift docs reprocess {uuid.uuid4()}" if force else None,
+        dry_run=dry_run,
+    )
+    if as_json:
+        print_json([each.model_dump(mode="json") for each in selected])
+        return
+    print_table(
+        ("key", "title", "version", "arrived", "action", "run"),
+        [(d.key, d.title, d.version, local_time(d.arrived_at), d.action, d.run_id) for d in selected],
+    )
+    queued = sum(each.action == "queue" for each in selected)
+    click.echo(f"{queued} of {len(selected)} documents {'would be' if dry_run else 'are'} queued")
+
+
+@docs.command()
 @click.argument("document")
 def rm(document: str) -> None:
     """Remove DOCUMENT from the bucket. Its adapter stays; nothing is trained anew.
@@ -152,3 +196,12 @@ def rm(document: str) -> None:
     found = steps.registry.document(document)
     steps.store.remove(found.bucket, found.key)
     click.echo(f"removed {found.key} from {found.bucket}")
+
+
+def _moment(written: str, option: str) -> datetime:
+    """A date or a time as ISO 8601 has it; without a zone it is UTC."""
+    try:
+        moment = datetime.fromisoformat(written)
+    except ValueError as error:
+        raise click.BadParameter(f"'{written}' is no date (2026-11-01) or time", param_hint=option) from error
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

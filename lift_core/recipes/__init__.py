@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from lift_core.errors import RecipeError
 from lift_core.records import Recipe
 
-__all__ = ["load_recipe", "named_recipe", "shipped_recipes"]
+__all__ = ["load_recipe", "named_recipe", "operators_recipe", "shipped_recipes"]
 
 _NAME = re.compile(r"^[a-z0-9][a-z0-9_-]*$")
 
@@ -55,9 +55,18 @@ def named_recipe(name: str, folder: Path | None) -> Recipe:
             return load_recipe(name)
     own_names = {path.stem for path in folder.glob("*.json")} if folder is not None else set()
     raise RecipeError(
-        f"there is no recipe '{name}': the tag may name one of "
+        f"there is no recipe '{name}': name one of "
         f"{', '.join(sorted({*shipped_recipes(), *own_names}))} (LIFT_RECIPES_DIR adds your own)"
     )
+
+
+def operators_recipe(name: str, folder: Path | None) -> Recipe:
+    """The recipe that the operator names: a path ending in ``.json``, one in the folder, or a shipped one.
+
+    Raises:
+        RecipeError: there is no such recipe, or it is not a valid one.
+    """
+    return load_recipe(name) if name.endswith(".json") else named_recipe(name, folder)
 
 
 def _read(name: str, text: str) -> Recipe:

@@ -23,6 +23,8 @@ from lift_core.records.recipe import (
     TrainingRecipe,
 )
 from lift_core.records.registry import (
+    MAX_PRIORITY,
+    MIN_PRIORITY,
     AdapterFilter,
     AdapterPage,
     AdapterRecord,
@@ -37,20 +39,25 @@ from lift_core.records.registry import (
     DocumentRecord,
     DocumentState,
     Event,
+    JobRequest,
     JobState,
     Lease,
     Lineage,
     LostAttempt,
     OpenJob,
+    Reprocessed,
     ScoreCondition,
     Shard,
     Stage,
     StageTime,
     StreamEnd,
+    Tenant,
     TrainingResult,
 )
 
 __all__ = [
+    "MAX_PRIORITY",
+    "MIN_PRIORITY",
     "RECIPE_FORMAT",
     "AdapterFilter",
     "AdapterPage",
@@ -71,6 +78,7 @@ __all__ = [
     "GateRecipe",
     "GenerationCost",
     "GeneratorRecipe",
+    "JobRequest",
     "JobState",
     "JudgedPair",
     "Lease",
@@ -83,6 +91,7 @@ __all__ = [
     "QAPair",
     "Recipe",
     "Record",
+    "Reprocessed",
     "ScoreCondition",
     "Segment",
     "SegmentationRecipe",
@@ -90,6 +99,7 @@ __all__ = [
     "Stage",
     "StageTime",
     "StreamEnd",
+    "Tenant",
     "TrainingRecipe",
     "TrainingResult",
 ]

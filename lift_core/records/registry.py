@@ -17,6 +17,8 @@ DocumentState = Literal[
     "queued", "splitting", "generating", "training", "proving", "ready", "failed", "superseded", "removed"
 ]
 
+MIN_PRIORITY, MAX_PRIORITY = -100, 100
+
 
 class Arrival(Record):
     """An object seen in the inbox."""
@@ -28,11 +30,42 @@ class Arrival(Record):
     arrived_at: datetime
 
 
+class JobRequest(Record):
+    """What a document asks for: a recipe, and how urgent it is; the higher the priority, the sooner."""
+
+    recipe: Recipe
+    priority: int = Field(default=0, ge=MIN_PRIORITY, le=MAX_PRIORITY)
+
+
+class Tenant(Record):
+    """A prefix of the inbox with rules of its own; ``quota``: the most of its documents under way."""
+
+    prefix: str = Field(min_length=1)
+    recipe: str | None = None
+    quota: int | None = Field(default=None, ge=1)
+
+
 class AdmittedJob(Record):
     """A job that may start now; ``run_id`` is readable: ``<slug>-v7-<recipe8>-g1``."""
 
     job_id: int
     run_id: str
+
+
+class Reprocessed(Record):
+    """A document that a reprocessing selects, and what becomes of it under the recipe.
+
+    ``action``: ``queue``, or why nothing is queued: a job of the recipe is ``under way`` or ``done``, or
+    ``failed`` for good. ``run_id`` is that job's run, None for one that a dry run only would queue.
+    """
+
+    bucket: str
+    key: str
+    title: str
+    version: int
+    arrived_at: datetime
+    action: Literal["queue", "under way", "done", "failed"]
+    run_id: str | None
 
 
 class Claim(Record):

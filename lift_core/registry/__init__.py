@@ -5,6 +5,7 @@ It is the truth: events and buckets only say that it is worth looking.
 """
 
 from lift_core.registry.adapters import Adapters
+from lift_core.registry.admission import Admission
 from lift_core.registry.arrivals import Arrivals
 from lift_core.registry.browsing import Browsing, parse_score_condition
 from lift_core.registry.checkpoints import Checkpoints
@@ -14,7 +15,10 @@ from lift_core.registry.events import Events
 from lift_core.registry.jobs import Jobs
 from lift_core.registry.leases import Leases
 from lift_core.registry.moves import Moves
+from lift_core.registry.queueing import Queueing
 from lift_core.registry.references import References
+from lift_core.registry.removals import Removals
+from lift_core.registry.reprocessing import Reprocessing
 from lift_core.registry.runs import Runs
 from lift_core.registry.search import Search
 from lift_core.registry.webhooks import Webhooks
@@ -24,6 +28,10 @@ __all__ = ["AdapterRegistry", "parse_score_condition"]
 
 class AdapterRegistry(
     Arrivals,
+    Removals,
+    Queueing,
+    Reprocessing,
+    Admission,
     Jobs,
     Leases,
     Checkpoints,

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
-from datetime import datetime
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import groupby, islice
 
 from sqlalchemy import Connection, text
 
-from lift_core.errors import AlreadyDoneError, NotFoundError, RecipeError
-from lift_core.records import AdmittedJob, Arrival, Recipe
+from lift_core.errors import AlreadyDoneError, NotFoundError, PermanentError
+from lift_core.records import Arrival, JobRequest, Recipe
 from lift_core.registry.aliases import repoint
 from lift_core.registry.database import Database, event, one, rows
-from lift_core.registry.names import run_id_of, slug_of
+from lift_core.registry.new_documents import add_documents
+from lift_core.registry.queueing import cancel_queued, last_generation, queue_job
+from lift_core.registry.removals import release_archived
+
+_COMPARED_AT_ONCE = 2000
+_RECORDED_AT_ONCE = 500
+_ASKED_AT_ONCE = 8
+
+_Asked = tuple[JobRequest, str | None]
+"""What an object asks for, and why it is refused, if it is."""
 
 
 class Arrivals(Database):
@@ -19,51 +29,95 @@ class Arrivals(Database):
 
     def record_arrivals(
         self,
-        arrivals: Sequence[Arrival],
+        arrivals: Iterable[Arrival],
         recipe: Recipe,
-        recipe_for: Callable[[Arrival], Recipe | None] | None = None,
+        request_for: Callable[[Arrival], JobRequest | None] | None = None,
     ) -> int:
         """Make documents, versions and queued jobs of what is new; returns how many are new.
 
-        Jobs are queued in the order of arrival. ``recipe_for`` is asked for objects that were put since
-        the last time (the same bytes may carry another tag); where it answers None, ``recipe`` holds.
-        Where it raises RecipeError the object is recorded with a job that failed for that reason, and
-        the others are not held up; where it raises NotFoundError the object is gone again.
+        Jobs are queued in the order of arrival, some hundred in one transaction: killed in between, the
+        rest is done the next time. What is recorded already is compared by the database, part by part, so
+        ``arrivals`` may be a long listing that is still being read.
+
+        ``request_for`` is asked for objects that were put since the last time (the same bytes may carry
+        another tag), from several threads; where it answers None, ``recipe`` holds. Where it raises
+        PermanentError the object is recorded with a job that failed for that reason, and the others are
+        not held up; where it raises NotFoundError the object is gone again.
         """
-        known = self._current({found.bucket for found in arrivals})
-        new = 0
-        for found in sorted(arrivals, key=lambda found: (found.arrived_at, found.key)):
-            etag, put_at = known.get((found.bucket, found.key), (None, found.arrived_at))
-            if etag == found.etag and found.arrived_at <= put_at:
-                continue
-            refused = None
+        changed = [found for part in _parts(arrivals, _COMPARED_AT_ONCE) for found in self._changed(part)]
+        changed.sort(key=lambda found: (found.arrived_at, found.key))
+
+        def ask(found: Arrival) -> _Asked | None:
             try:
-                chosen = (recipe_for(found) if recipe_for else None) or recipe
-            except RecipeError as error:
-                chosen, refused = recipe, str(error)
+                return (request_for and request_for(found)) or JobRequest(recipe=recipe), None
+            except PermanentError as error:
+                return JobRequest(recipe=recipe), str(error)
             except NotFoundError:
-                continue
-            with self.transaction() as connection:
-                new += self._record(connection, found, chosen, refused)
+                return None
+
+        new = 0
+        with ThreadPoolExecutor(_ASKED_AT_ONCE, thread_name_prefix="arrivals") as pool:
+            for part in _parts(changed, _RECORDED_AT_ONCE):
+                answers = zip(part, pool.map(ask, part) if request_for else map(ask, part), strict=True)
+                there = [(found, asked) for found, asked in answers if asked is not None]
+                if there:
+                    new += self._record_part(there)
         return new
 
-    def mark_missing(self, bucket: str, present: Collection[str]) -> int:
-        """Mark current versions as removed whose key is no longer there; returns how many."""
+    def _changed(self, listed: Sequence[Arrival]) -> list[Arrival]:
+        """Those that no current version has with this ETag, or that were put again since."""
         with self.transaction() as connection:
-            gone = rows(
+            found = rows(
                 connection,
                 """
-                UPDATE versions v SET state = 'removed' FROM documents d
-                WHERE d.id = v.document_id AND d.bucket = :bucket AND v.state = 'current'
-                  AND NOT d.key = ANY(:present)
-                RETURNING v.id, d.slug, v.number
+                SELECT l.n FROM unnest(cast(:buckets AS text[]), cast(:keys AS text[]),
+                                       cast(:etags AS text[]), cast(:moments AS timestamptz[]))
+                    WITH ORDINALITY AS l (bucket, key, etag, at, n)
+                LEFT JOIN documents d ON d.bucket = l.bucket AND d.key = l.key
+                LEFT JOIN versions v ON v.document_id = d.id AND v.state = 'current'
+                LEFT JOIN arrivals a ON a.document_id = d.id AND a.etag = v.etag
+                WHERE a.etag IS DISTINCT FROM l.etag OR l.at > a.put_at
                 """,
-                {"bucket": bucket, "present": list(present)},
+                {
+                    "buckets": [each.bucket for each in listed],
+                    "keys": [each.key for each in listed],
+                    "etags": [each.etag for each in listed],
+                    "moments": [each.arrived_at for each in listed],
+                },
             )
-            for row in gone:
-                event(connection, "version.removed", row.slug, version=row.number)
-                _cancel_queued(connection, row.id, "the object was removed from the bucket")
-            return len(gone)
+        return [listed[row.n - 1] for row in found]
+
+    def _record_part(self, there: Sequence[tuple[Arrival, _Asked]]) -> int:
+        """Record some objects in one transaction, in their order; returns how many versions are new."""
+        with self.transaction() as connection:
+            # Dispatchers record one after another: they would wait for each other's documents crosswise.
+            connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('lift-arrivals'))"))
+            known = {
+                (row.bucket, row.key)
+                for row in rows(
+                    connection,
+                    "SELECT bucket, key FROM documents "
+                    "WHERE bucket = ANY(cast(:buckets AS text[])) AND key = ANY(cast(:keys AS text[]))",
+                    {
+                        "buckets": list({found.bucket for found, _ in there}),
+                        "keys": [found.key for found, _ in there],
+                    },
+                )
+            }
+            marked: list[tuple[str | None, Arrival, _Asked]] = []
+            for found, asked in there:
+                is_new = (found.bucket, found.key) not in known
+                known.add((found.bucket, found.key))
+                marked.append((found.bucket if is_new else None, found, asked))
+            new = 0
+            for bucket, run in groupby(marked, key=lambda each: each[0]):
+                part = list(run)
+                if bucket is not None:
+                    add_documents(connection, [found for _, found, _ in part], [asked for *_, asked in part])
+                    new += len(part)
+                else:
+                    new += sum(_record(connection, found, *asked) for _, found, asked in part)
+            return new
 
     def settle(self, job_id: int, sha256: str, title: str | None) -> None:
         """Say what the claimed version's bytes are, once they have been read.
@@ -129,201 +183,86 @@ class Arrivals(Database):
             event(connection, "job.cancelled", document.slug, job=job_id, reason=reason)
         raise AlreadyDoneError(reason)
 
-    def reprocess(self, bucket: str, key: str, recipe: Recipe | None = None) -> str:
-        """Queue the current version again, under ``recipe`` or the one it had; returns the new run's id.
 
-        Raises:
-            NotFoundError: there is no such document, or its object is no longer in the bucket.
+def _record(connection: Connection, found: Arrival, request: JobRequest, refused: str | None) -> int:
+    """Record an object of a document that is there; returns 1 if its bytes are a new version."""
+    document_id, slug = _document(connection, found)
+    version = one(
+        connection,
         """
-        with self.transaction() as connection:
-            # Two that ask at once must not both count the generations.
-            one(
-                connection,
-                "SELECT id FROM documents WHERE bucket = :bucket AND key = :key FOR UPDATE",
-                bucket=bucket,
-                key=key,
-            )
-            found = one(
-                connection,
-                """
-                SELECT v.id AS version_id, v.number, d.slug, r.body
-                FROM documents d JOIN versions v ON v.document_id = d.id
-                JOIN jobs j ON j.version_id = v.id JOIN recipes r ON r.digest = j.recipe_digest
-                WHERE d.bucket = :bucket AND d.key = :key AND v.state = 'current'
-                ORDER BY j.id DESC LIMIT 1
-                """,
-                bucket=bucket,
-                key=key,
-            )
-            if found is None:
-                raise NotFoundError(f"'{key}' is not in {bucket}: put it there again")
-            recipe = recipe or Recipe.model_validate(found.body)
-            generation = _last_generation(connection, found.version_id, recipe) + 1
-            return _queue(connection, found.version_id, found.slug, found.number, recipe, generation)
-
-    def newest_job(self, bucket: str, key: str, recipe_digest: str) -> AdmittedJob:
-        """The newest job of an object's current version under a recipe."""
-        with self.transaction() as connection:
-            found = one(
-                connection,
-                """
-                SELECT j.id, j.run_id FROM jobs j JOIN versions v ON v.id = j.version_id
-                JOIN documents d ON d.id = v.document_id
-                WHERE d.bucket = :bucket AND d.key = :key AND v.state = 'current'
-                  AND j.recipe_digest = :recipe
-                ORDER BY j.generation DESC LIMIT 1
-                """,
-                bucket=bucket,
-                key=key,
-                recipe=recipe_digest,
-            )
-        if found is None:
-            raise NotFoundError(f"there is no job for '{key}' in {bucket} under this recipe")
-        return AdmittedJob(job_id=found.id, run_id=found.run_id)
-
-    def _current(self, buckets: Collection[str]) -> dict[tuple[str, str], tuple[str, datetime]]:
-        """ETag and time of the last put of every current version, by bucket and key."""
-        with self.transaction() as connection:
-            found = rows(
-                connection,
-                """
-                SELECT d.bucket, d.key, a.etag, a.put_at FROM documents d
-                JOIN versions v ON v.document_id = d.id AND v.state = 'current'
-                JOIN arrivals a ON a.version_id = v.id AND a.etag = v.etag
-                WHERE d.bucket = ANY(:buckets)
-                """,
-                {"buckets": list(buckets)},
-            )
-        return {(row.bucket, row.key): (row.etag, row.put_at) for row in found}
-
-    def _record(self, connection: Connection, found: Arrival, recipe: Recipe, refused: str | None) -> int:
-        document_id, slug = _document(connection, found)
-        version = one(
+        SELECT v.id, v.number, v.state FROM arrivals a JOIN versions v ON v.id = a.version_id
+        WHERE a.document_id = :d AND a.etag = :etag
+        """,
+        d=document_id,
+        etag=found.etag,
+    )
+    if version is not None:
+        # A revert: these bytes were here before. What was made of them serves again.
+        connection.execute(
+            text("UPDATE versions SET etag = :etag WHERE id = :v"), {"etag": found.etag, "v": version.id}
+        )
+        if version.state != "current":
+            release_archived(connection, document_id)
+            _make_current(connection, document_id, version.id)
+            repoint(connection, document_id, slug, version.id)
+            event(connection, "version.current", slug, version=version.number)
+        connection.execute(
+            text("UPDATE arrivals SET put_at = :at WHERE document_id = :d AND etag = :etag"),
+            {"at": found.arrived_at, "d": document_id, "etag": found.etag},
+        )
+        version_id, number, new = version.id, version.number, 0
+    else:
+        made = one(
             connection,
             """
-            SELECT v.id, v.number, v.state FROM arrivals a JOIN versions v ON v.id = a.version_id
-            WHERE a.document_id = :d AND a.etag = :etag
+            INSERT INTO versions (document_id, number, etag, size, state, arrived_at)
+            SELECT :d, coalesce(max(number), 0) + 1, :etag, :size, 'superseded', :at
+            FROM versions WHERE document_id = :d RETURNING id, number
             """,
             d=document_id,
             etag=found.etag,
+            size=found.size,
+            at=found.arrived_at,
         )
-        if version is not None:
-            # A revert: these bytes were here before. What was made of them serves again.
-            connection.execute(
-                text("UPDATE versions SET etag = :etag WHERE id = :v"), {"etag": found.etag, "v": version.id}
-            )
-            if version.state != "current":
-                _make_current(connection, document_id, version.id)
-                repoint(connection, document_id, slug, version.id)
-                event(connection, "version.current", slug, version=version.number)
-            connection.execute(
-                text("UPDATE arrivals SET put_at = :at WHERE document_id = :d AND etag = :etag"),
-                {"at": found.arrived_at, "d": document_id, "etag": found.etag},
-            )
-            version_id, number, new = version.id, version.number, 0
-        else:
-            made = one(
-                connection,
-                """
-                INSERT INTO versions (document_id, number, etag, size, state, arrived_at)
-                SELECT :d, coalesce(max(number), 0) + 1, :etag, :size, 'superseded', :at
-                FROM versions WHERE document_id = :d RETURNING id, number
-                """,
-                d=document_id,
-                etag=found.etag,
-                size=found.size,
-                at=found.arrived_at,
-            )
-            if made is None:
-                raise RuntimeError("INSERT … RETURNING gave no row")
-            version_id, number, new = made.id, made.number, 1
-            connection.execute(
-                text(
-                    "INSERT INTO arrivals (document_id, etag, version_id, put_at) VALUES (:d, :etag, :v, :at)"
-                ),
-                {"d": document_id, "etag": found.etag, "v": version_id, "at": found.arrived_at},
-            )
-            _make_current(connection, document_id, version_id)
-            event(connection, "version.arrived", slug, version=number, key=found.key, size=found.size)
-        there = one(
-            connection,
-            # A job that was refused for its tag never began: the corrected tag may ask for the same recipe.
-            "SELECT id FROM jobs WHERE version_id = :v AND recipe_digest = :r AND state <> 'cancelled' "
-            "AND NOT (state = 'failed' AND admitted_at IS NULL)",
-            v=version_id,
-            r=recipe.digest,
+        if made is None:
+            raise RuntimeError("INSERT … RETURNING gave no row")
+        version_id, number, new = made.id, made.number, 1
+        connection.execute(
+            text("INSERT INTO arrivals (document_id, etag, version_id, put_at) VALUES (:d, :etag, :v, :at)"),
+            {"d": document_id, "etag": found.etag, "v": version_id, "at": found.arrived_at},
         )
-        if there is None:
-            generation = _last_generation(connection, version_id, recipe) + 1
-            _queue(connection, version_id, slug, number, recipe, generation, refused)
-        return new
-
-    def queue_again(self, adapter: str, recipe: Recipe) -> str | None:
-        """Queue a job of the adapter's document under another recipe; returns its run's id.
-
-        None where such a job is there already, or a newer version of the document is.
-
-        Raises:
-            NotFoundError: there is no such adapter.
-        """
-        with self.transaction() as connection:
-            found = one(
-                connection,
-                "SELECT v.id, v.number, v.state, d.slug FROM adapters a "
-                "JOIN versions v ON v.id = a.version_id JOIN documents d ON d.id = a.document_id "
-                "WHERE a.name = :name FOR UPDATE OF d",
-                name=adapter,
-            )
-            if found is None:
-                raise NotFoundError(f"there is no adapter '{adapter}'; see `lift adapters ls`")
-            generation = _last_generation(connection, found.id, recipe)
-            if generation or found.state != "current":
-                return None
-            return _queue(connection, found.id, found.slug, found.number, recipe, generation + 1)
+        _make_current(connection, document_id, version_id)
+        event(connection, "version.arrived", slug, version=number, key=found.key, size=found.size)
+    there = one(
+        connection,
+        # A job that was refused for its tag never began: the corrected tag may ask for the same recipe.
+        "SELECT id FROM jobs WHERE version_id = :v AND recipe_digest = :r AND state <> 'cancelled' "
+        "AND NOT (state = 'failed' AND admitted_at IS NULL) ORDER BY id DESC LIMIT 1",
+        v=version_id,
+        r=request.recipe.digest,
+    )
+    if there is not None:
+        connection.execute(
+            text("UPDATE jobs SET priority = :priority WHERE id = :job AND state = 'queued'"),
+            {"priority": request.priority, "job": there.id},
+        )
+    else:
+        generation = last_generation(connection, version_id, request.recipe) + 1
+        queue_job(connection, version_id, slug, number, request, generation, refused=refused)
+    return new
 
 
 def _document(connection: Connection, found: Arrival) -> tuple[int, str]:
-    """The document's row, locked, made if it is new."""
-    query = "SELECT id, slug FROM documents WHERE bucket = :bucket AND key = :key FOR UPDATE"
-    row = one(connection, query, bucket=found.bucket, key=found.key)
-    if row is None:
-        # One lock for all slugs: `b/report.md` and `report-2.md` may both want `report-2`. Whoever
-        # waited for it looks again: another dispatcher may have made the document meanwhile.
-        connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('lift-slugs'))"))
-        row = one(connection, query, bucket=found.bucket, key=found.key)
-    if row is None:
-        base = slug_of(found.key)
-        taken = {
-            r.slug
-            for r in rows(
-                connection, "SELECT slug FROM documents WHERE slug LIKE :like", {"like": f"{base}%"}
-            )
-        }
-        slug, count = base, 1
-        while slug in taken:
-            count += 1
-            slug = f"{base}-{count}"
-        row = one(
-            connection,
-            "INSERT INTO documents (bucket, key, slug) VALUES (:bucket, :key, :slug) RETURNING id, slug",
-            bucket=found.bucket,
-            key=found.key,
-            slug=slug,
-        )
-    if row is None:
-        raise RuntimeError("INSERT … RETURNING gave no row")
-    return row.id, row.slug
-
-
-def _last_generation(connection: Connection, version_id: int, recipe: Recipe) -> int:
-    """The highest generation of a version's jobs under a recipe; 0 where it has none."""
-    last = one(
+    """The document's row, locked."""
+    row = one(
         connection,
-        "SELECT coalesce(max(generation), 0) AS last FROM jobs WHERE version_id = :v AND recipe_digest = :r",
-        v=version_id,
-        r=recipe.digest,
+        "SELECT id, slug FROM documents WHERE bucket = :bucket AND key = :key FOR UPDATE",
+        bucket=found.bucket,
+        key=found.key,
     )
-    return int(last.last) if last else 0
+    if row is None:
+        raise RuntimeError(f"the document of '{found.key}' was there a moment ago")
+    return row.id, row.slug
 
 
 def _make_current(connection: Connection, document_id: int, version_id: int) -> None:
@@ -334,52 +273,12 @@ def _make_current(connection: Connection, document_id: int, version_id: int) -> 
         {"d": document_id, "v": version_id},
     )
     for row in others:
-        _cancel_queued(connection, row.id, "a newer version arrived")
+        cancel_queued(connection, row.id, "a newer version arrived")
     connection.execute(text("UPDATE versions SET state = 'current' WHERE id = :v"), {"v": version_id})
 
 
-def _cancel_queued(connection: Connection, version_id: int, reason: str) -> None:
-    connection.execute(
-        text(
-            "UPDATE jobs SET state = 'cancelled', reason = :why, finished_at = clock_timestamp() "
-            "WHERE version_id = :v AND state = 'queued'"
-        ),
-        {"why": reason, "v": version_id},
-    )
-
-
-def _queue(
-    connection: Connection,
-    version_id: int,
-    slug: str,
-    number: int,
-    recipe: Recipe,
-    generation: int,
-    refused: str | None = None,
-) -> str:
-    """Queue a job; one that is ``refused`` has failed for that reason before it could start."""
-    run_id = run_id_of(slug, number, recipe.digest, generation)
-    connection.execute(
-        text("INSERT INTO recipes (digest, body) VALUES (:digest, :body) ON CONFLICT DO NOTHING"),
-        {"digest": recipe.digest, "body": recipe.model_dump_json()},
-    )
-    connection.execute(
-        text(
-            "INSERT INTO jobs (version_id, recipe_digest, generation, run_id, state, reason, permanent) "
-            "VALUES (:v, :r, :g, :run, :state, :why, :permanent)"
-        ),
-        {
-            "v": version_id,
-            "r": recipe.digest,
-            "g": generation,
-            "run": run_id,
-            "state": "failed" if refused else "queued",
-            "why": refused,
-            "permanent": refused is not None,
-        },
-    )
-    if refused:
-        event(connection, "job.failed", run_id, reason=refused, permanent=True)
-    else:
-        event(connection, "job.queued", slug, run=run_id)
-    return run_id
+def _parts(whole: Iterable[Arrival], size: int) -> Iterator[list[Arrival]]:
+    """The same in lists of at most ``size``."""
+    rest = iter(whole)
+    while part := list(islice(rest, size)):
+        yield part

@@ -1,4 +1,4 @@
-"""Jobs: admission, claims, the stream's manifest, the end."""
+"""Jobs: claims, the stream's manifest, the end."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, text
 
 from lift_core.errors import AlreadyDoneError, FencedError, NotFoundError
-from lift_core.records import AdmittedJob, Claim, Lease, Recipe, Shard, Stage, StreamEnd
+from lift_core.records import Claim, Lease, Recipe, Shard, Stage, StreamEnd
 from lift_core.registry.database import Database, event, one, rows
 from lift_core.registry.leases import check_fence, check_not_replaced
 
@@ -18,63 +18,10 @@ _CLAIM = """
     FROM jobs j JOIN recipes r ON r.digest = j.recipe_digest
     JOIN versions v ON v.id = j.version_id JOIN documents d ON d.id = v.document_id
 """
-_REOFFER_SECONDS = 60
-"""An admitted job whose run has not claimed it by then is offered again, under the same run id."""
 
 
 class Jobs(Database):
     """The work's state. Every write of an attempt is made under its token."""
-
-    def admit_jobs(self, bucket: str, limit: int) -> list[AdmittedJob]:
-        """Admit queued jobs of a bucket, oldest first, so that at most ``limit`` of it are under way.
-
-        Jobs that were admitted but never claimed are offered again: their run may have been lost.
-        Documents in other buckets are not the dispatcher's: `lift run` admits its own.
-        """
-        with self.transaction() as connection:
-            connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('lift-admission'))"))
-            offered = rows(
-                connection,
-                """
-                UPDATE jobs j SET admitted_at = clock_timestamp()
-                FROM versions v JOIN documents d ON d.id = v.document_id
-                WHERE v.id = j.version_id AND d.bucket = :bucket AND j.state = 'admitted'
-                  AND j.admitted_at < clock_timestamp() - make_interval(secs => :wait)
-                RETURNING j.id, j.run_id
-                """,
-                {"bucket": bucket, "wait": _REOFFER_SECONDS},
-            )
-            admitted = rows(
-                connection,
-                """
-                UPDATE jobs SET state = 'admitted', admitted_at = clock_timestamp() WHERE id IN (
-                    SELECT j.id FROM jobs j JOIN versions v ON v.id = j.version_id
-                    JOIN documents d ON d.id = v.document_id
-                    WHERE j.state = 'queued' AND d.bucket = :bucket
-                    ORDER BY j.created_at, j.id FOR UPDATE OF j SKIP LOCKED
-                    LIMIT greatest(0, :limit - (
-                        SELECT count(*) FROM jobs k JOIN versions w ON w.id = k.version_id
-                        JOIN documents e ON e.id = w.document_id
-                        WHERE k.state IN ('admitted', 'running') AND e.bucket = :bucket))
-                ) RETURNING id, run_id
-                """,
-                {"bucket": bucket, "limit": limit},
-            )
-            for row in admitted:
-                event(connection, "job.admitted", row.run_id)
-        found = sorted((row.id, row.run_id) for row in [*offered, *admitted])
-        return [AdmittedJob(job_id=job_id, run_id=run_id) for job_id, run_id in found]
-
-    def admit_job(self, job_id: int) -> None:
-        """Admit one job, whatever else is under way; nothing happens where it is admitted already."""
-        with self.transaction() as connection:
-            connection.execute(
-                text(
-                    "UPDATE jobs SET state = 'admitted', admitted_at = clock_timestamp() "
-                    "WHERE id = :job AND state = 'queued'"
-                ),
-                {"job": job_id},
-            )
 
     def job_of_run(self, run_id: str) -> int:
         """The job that a run is for."""

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import certifi
+import urllib3
 from minio import Minio
 from minio.commonconfig import Tags
+from minio.credentials import Credentials
 from minio.error import MinioException, S3Error
 from urllib3.exceptions import HTTPError
 
 from lift_core.errors import LiftError, NotFoundError, ObjectChangedError, ServiceUnavailableError
 from lift_core.records import Arrival
 from lift_core.settings import Settings
+from lift_core.store.notifications import CONNECT_SECONDS, follow
 
 _MISSING = {"NoSuchKey", "NoSuchBucket", "NoSuchObject", "NoSuchVersion"}
+_READ_SECONDS = 60.0
+_CONNECTIONS = 16
 _BUSY = {"SlowDown", "InternalError", "ServiceUnavailable", "RequestTimeout"}
 
 
@@ -29,10 +36,23 @@ class NotOfferedError(LiftError):
 class ObjectStore:
     """Puts, gets and lists objects; errors name the bucket, the key and the endpoint."""
 
-    def __init__(self, client: Minio, endpoint: str, buckets: tuple[str, ...] = ()) -> None:
-        self._client = client
-        self._endpoint = endpoint
-        self._buckets = buckets
+    def __init__(self, settings: Settings) -> None:
+        self._endpoint = settings.s3_endpoint
+        self._url = f"{'https' if settings.s3_secure else 'http'}://{settings.s3_endpoint}"
+        self._region = settings.s3_region
+        access_key = settings.s3_access_key.get_secret_value()
+        secret_key = settings.s3_secret_key.get_secret_value()
+        self._credentials = Credentials(access_key, secret_key) if access_key and secret_key else None
+        self._http = _http_pool()
+        self._client = Minio(
+            settings.s3_endpoint,
+            access_key=access_key or None,
+            secret_key=secret_key or None,
+            secure=settings.s3_secure,
+            region=settings.s3_region,
+            http_client=self._http,
+        )
+        self._buckets = (settings.documents_bucket, settings.work_bucket, settings.adapters_bucket)
 
     @classmethod
     def from_settings(cls, settings: Settings) -> ObjectStore:
@@ -43,15 +63,7 @@ class ObjectStore:
         """
         if not settings.s3_endpoint:
             raise ServiceUnavailableError("no object store is named: run `lift up`, or set LIFT_S3_ENDPOINT")
-        client = Minio(
-            settings.s3_endpoint,
-            access_key=settings.s3_access_key.get_secret_value() or None,
-            secret_key=settings.s3_secret_key.get_secret_value() or None,
-            secure=settings.s3_secure,
-            region=settings.s3_region,
-        )
-        buckets = (settings.documents_bucket, settings.work_bucket, settings.adapters_bucket)
-        return cls(client, settings.s3_endpoint, buckets)
+        return cls(settings)
 
     def ensure_buckets(self) -> None:
         """Create the inbox, work and adapters buckets where they are missing."""
@@ -130,18 +142,18 @@ class ObjectStore:
         with self._errors(bucket, key):
             self._client.remove_object(bucket, key)
 
-    def listen(self, bucket: str) -> Iterator[str]:
-        """Keys of created and removed objects as the server tells of them; blocks.
+    def listen(self, bucket: str) -> Iterator[bool]:
+        """Follow a bucket's changes as the server tells of them; ends when the server ends it.
+
+        Yields True when something may have changed: first of all as soon as it listens, for what happened
+        before is not told. Yields False for a sign of life.
 
         Raises:
             NotOfferedError: the server does not offer it.
+            ServiceUnavailableError: it is away, or has been silent for too long.
         """
         with self._errors(bucket):
-            events = ("s3:ObjectCreated:*", "s3:ObjectRemoved:*")
-            with self._client.listen_bucket_notification(bucket, events=events) as notifications:
-                for notification in notifications:
-                    for record in notification.get("Records", []):
-                        yield record["s3"]["object"]["key"]
+            yield from follow(self._url, bucket, self._region, self._credentials, self._http)
 
     @contextmanager
     def _errors(self, bucket: str, key: str = "") -> Iterator[None]:
@@ -174,6 +186,17 @@ class ObjectStore:
                 f"the object store at {self._endpoint} does not answer ({type(error).__name__}) for {where}: "
                 "is it up? see `lift status`, or check LIFT_S3_ENDPOINT"
             ) from error
+
+
+def _http_pool() -> urllib3.PoolManager:
+    """Connections with an end to waiting: the SDK's own wait five minutes for each of six attempts."""
+    return urllib3.PoolManager(
+        timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=_READ_SECONDS),
+        maxsize=_CONNECTIONS,
+        cert_reqs="CERT_REQUIRED",
+        ca_certs=os.environ.get("SSL_CERT_FILE") or certifi.where(),
+        retries=urllib3.Retry(total=3, backoff_factor=0.5, status_forcelist=[500, 502, 503, 504]),
+    )
 
 
 def _arrival(bucket: str, found: Any) -> Arrival:

@@ -104,6 +104,7 @@ ROWS = {
     "0007": "INSERT INTO leases (job_id, role, token, holder, ended_at, waiting_for) "
     "SELECT id, 'train', 2, 'host', NULL, NULL FROM jobs ON CONFLICT DO NOTHING;"
     "UPDATE leases SET waiting_for = 'S3 does not answer'; UPDATE jobs SET reruns = 1, rerun_at = now();",
+    "0006": "UPDATE jobs SET priority = 7, asked_by = 'run-' || id;",
 }
 
 

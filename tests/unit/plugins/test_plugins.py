@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -166,13 +167,12 @@ class Bucket:
 
     def __init__(self, offers_notifications: bool) -> None:
         self.keys = ["a.md"]
+        self.at = datetime(2026, 1, 1, tzinfo=UTC)
         self.offers = offers_notifications
         self.listened = 0
         self.listings = 0
 
     def list(self, bucket):
-        from datetime import UTC, datetime
-
         from lift_core.records import Arrival
 
         self.listings += 1
@@ -181,7 +181,7 @@ class Bucket:
 
             raise ServiceUnavailableError("the object store is away for a moment")
         for key in self.keys:
-            yield Arrival(bucket=bucket, key=key, etag="e", size=1, arrived_at=datetime.now(UTC))
+            yield Arrival(bucket=bucket, key=key, etag="e", size=1, arrived_at=self.at)
 
     def listen(self, bucket):
         from lift_core.store import NotOfferedError
@@ -189,7 +189,7 @@ class Bucket:
         self.listened += 1
         if not self.offers:
             raise NotOfferedError("listening is not offered")
-        yield self.keys[-1]
+        yield True
 
 
 class Memory(dict):
@@ -254,4 +254,69 @@ def test_no_secret_is_stored_with_the_trigger():
 
     path, arguments = BucketTrigger().serialize()
     assert path.endswith("BucketTrigger")
-    assert arguments == {"poll_seconds": 0.5}
+    assert arguments == {"poll_seconds": 0.5, "relist_seconds": 60.0}
+
+
+def test_the_queue_wakes_once_for_each_change_and_survives_a_registry_that_is_away(monkeypatch):
+    from lift_airflow import queue_trigger
+
+    from lift_core.errors import ServiceUnavailableError
+
+    class Registry:
+        """Stands for the registry: what it says of its queue, one answer after another, the last for ever."""
+
+        def __init__(self):
+            self.answers = ["1", "1", None, ServiceUnavailableError("away"), "2"]
+
+        def waiting(self, bucket, limit):
+            answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+    monkeypatch.setattr(
+        "lift_core.registry.AdapterRegistry.from_settings",
+        classmethod(lambda cls, settings, pool_size: Registry()),
+    )
+
+    async def watch():
+        events = queue_trigger.QueueTrigger(poll_seconds=0.01).run()
+        for _ in range(2):
+            await asyncio.wait_for(anext(events), 10)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(anext(events), 0.3)
+
+    asyncio.run(watch())
+
+
+@pytest.fixture
+def run_of_reprocessing(monkeypatch):
+    """Run the task of `lift_reprocess` in a context; what it asked of the library, or None."""
+    from types import SimpleNamespace
+
+    from lift_airflow import reprocessing
+
+    def run(run_type, **params):
+        asked = []
+
+        def reprocess(since, until, recipe, **options):
+            asked.append((since, until, recipe, options))
+            return []
+
+        monkeypatch.setattr("lift_core.steps.Steps.connect", lambda: SimpleNamespace(reprocess=reprocess))
+        dag_run = SimpleNamespace(run_type=run_type, dag_id="lift_reprocess", run_id="r", clear_number=1)
+        context = {"dag_run": dag_run, "params": params, "data_interval_start": 1, "data_interval_end": 2}
+        reprocessing.reprocess(context)
+        return asked[0]
+
+    return run
+
+
+def test_a_scheduled_run_of_reprocessing_skips_itself_and_a_backfill_does_not(run_of_reprocessing):
+    from airflow.sdk.exceptions import AirflowSkipException
+
+    with pytest.raises(AirflowSkipException):
+        run_of_reprocessing("scheduled", recipe=None)
+    asked = run_of_reprocessing("backfill", recipe="smoke", prefix="legal/", force=True)
+    assert asked == (1, 2, "smoke", {"prefix": "legal/", "force_as": "lift_reprocess r 1"})
+    assert run_of_reprocessing("backfill", recipe=None) == (1, 2, None, {"prefix": "", "force_as": None})
