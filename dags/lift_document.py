@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import DAG, get_current_context, task
-from lift_airflow import steps
+from lift_airflow import alerts, steps
 
 # A service that is away is waited for within a try; these are for what else may pass (docs/failure.md).
 RETRIES = {
@@ -23,6 +23,7 @@ with DAG(
     catchup=False,
     max_active_runs=16,
     default_args=RETRIES,
+    on_failure_callback=alerts.notify_failure,
     tags=["lift"],
     doc_md="""
 ### A document becomes an adapter

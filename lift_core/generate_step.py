@@ -82,6 +82,7 @@ class Generation:
         if stored is not None:
             detail |= {"rejected": stored.rejected, **stored.scores}
             detail["report"] = f"s3://{bucket}/{ended.report}"
+            detail |= stored.cost.model_dump(include={"prompt_tokens", "cached_tokens", "completion_tokens"})
         self._registry.end_open_stage(lease, detail)
         return {"shards": ended.shard_count, **detail}
 

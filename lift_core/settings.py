@@ -69,6 +69,14 @@ class Settings(BaseSettings):
     gateway_api_key: SecretStr = SecretStr("")
     """What the gateway's clients must send. The gateway takes several, separated by commas."""
 
+    airflow_url: str = ""
+    """Base address of Airflow's UI as browsers reach it, for links to runs and logs; empty: no links."""
+
+    metrics_key: SecretStr = SecretStr("")
+    """What Prometheus sends as its bearer token to ``/lift/metrics``; empty: only Airflow's users get in."""
+    deadline_minutes: int = Field(default=0, ge=0)
+    """A document that is not ready so long after its job was queued raises an alert, once; 0: none does."""
+
     models_dir: Path | None = None
     """Folder of base models; a recipe's ``base_model`` is a folder in it, or a hub name."""
     recipe: str = "embedded"

@@ -11,7 +11,7 @@ import json
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -27,7 +27,7 @@ from lift_core.errors import (
     ProofError,
 )
 from lift_core.generate_step import Generation
-from lift_core.log import logger_for
+from lift_core.log import logger_for, told_of
 from lift_core.recipes import load_recipe, named_recipe
 from lift_core.records import (
     AdapterRecord,
@@ -146,14 +146,16 @@ class Steps:
         Raises:
             QualityError: the pairs fall below one of the recipe's floors.
         """
-        return Generation(self.registry, self.store, self.settings).run(claim, holder)
+        with told_of(claim):
+            return Generation(self.registry, self.store, self.settings).run(claim, holder)
 
     def train(self, claim: Claim, holder: str, writer_gone: threading.Event | None = None) -> dict[str, Any]:
         """Train the adapter from the stream while it is being written; store it as candidate.
 
         ``writer_gone`` is set by a caller that knows that no more shards will come.
         """
-        return Training(self.registry, self.store, self.settings).run(claim, holder, writer_gone)
+        with told_of(claim):
+            return Training(self.registry, self.store, self.settings).run(claim, holder, writer_gone)
 
     def prove(self, claim: Claim, holder: str) -> dict[str, float]:
         """Show that the adapter loads, changes the output and beats the base on held-out pairs.
@@ -165,6 +167,7 @@ class Steps:
 
         adapter = self._adapter(claim)
         with (
+            told_of(claim, adapter=adapter.name),
             self._stage(claim, "prove", holder) as (lease, detail),
             tempfile.TemporaryDirectory(prefix="lift-prove-") as scratch,
         ):
@@ -224,7 +227,7 @@ class Steps:
             FencedError: a newer attempt activates it.
         """
         adapter = self._adapter(claim)
-        with self._stage(claim, "activate", holder) as (lease, _):
+        with told_of(claim, adapter=adapter.name), self._stage(claim, "activate", holder) as (lease, _):
             # Before it serves, so that whoever may ask it can also find it.
             self.registry.index_adapter(adapter.name, self.committed_pairs(claim.job_id))
             active = self.registry.activate(adapter.name, lease)
@@ -256,7 +259,8 @@ class Steps:
                 with suppress(LiftError):
                     self.registry.note_waiting(claim.job_id, step, holder, service)
 
-        return patiently(call, what=step, seconds=self.settings.outage_seconds, on_wait=note)
+        with told_of(claim) if claim is not None else nullcontext():
+            return patiently(call, what=step, seconds=self.settings.outage_seconds, on_wait=note)
 
     # --- shared -------------------------------------------------------------------------
 
@@ -293,7 +297,7 @@ class Steps:
         """A new attempt at a stage: record when it starts and, if it gets there, when it ended and how."""
         detail: dict[str, Any] = {}
         lease = self.registry.acquire(claim.job_id, stage, holder or this_process())
-        with alive(self.registry, lease, self.settings):
+        with told_of(claim), alive(self.registry, lease, self.settings):
             self.registry.stage_started(lease)
             yield lease, detail
             self.registry.stage_ended(lease, detail)

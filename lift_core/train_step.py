@@ -165,6 +165,7 @@ class Training:
                 checkpoint_seconds=self._settings.checkpoint_seconds,
                 on_progress=_log_every(LOG_SECONDS, works),
             )
+        provenance["documents"] = len(works)
         return outcomes, provenance
 
     def _text(self, claim: Claim) -> str:
@@ -202,6 +203,9 @@ class Training:
         loss = round(result.final_loss, 4)
         detail: dict[str, Any] = {"pairs": result.pairs, "steps": result.steps, "loss": loss}
         detail["learning_curve"] = f"s3://{bucket}/{curve}"
+        detail |= {"tokens": result.tokens, "seconds": round(result.seconds, 3)}
+        # Each document's share of the card that they had together.
+        detail["gpu_seconds"] = round(provenance["gpu_seconds"] / provenance["documents"], 3)
         self._registry.stage_ended(work.lease, detail)
         logger_for(work.claim, adapter=adapter.name).info("trained", steps=result.steps, loss=loss)
         return adapter

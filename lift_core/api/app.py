@@ -10,7 +10,7 @@ from fastapi.params import Depends as Dependency
 from fastapi.responses import JSONResponse
 
 from lift_core import __version__
-from lift_core.api import adapters, aliases, documents, problems, verdicts
+from lift_core.api import adapters, aliases, documents, metrics, problems, verdicts
 from lift_core.api.conditions import refuse_cross_site
 from lift_core.registry import AdapterRegistry
 
@@ -33,6 +33,7 @@ def create_app(
     readers: Sequence[Dependency],
     writers: Sequence[Dependency],
     read_report: Callable[[str], bytes] | None = None,
+    airflow_url: str = "",
 ) -> FastAPI:
     """The registry's REST API, to be mounted or served as it is.
 
@@ -40,7 +41,8 @@ def create_app(
     ``readers`` are dependencies of every route, also of routes that are added later: each raises an
     ``HTTPException`` for whoever may not read. ``writers`` are asked on top by every route that changes
     something. ``read_report`` reads an object of the work bucket by its key, and raises ``NotFoundError``
-    where there is none; without it the guard's reports are not shown.
+    where there is none; without it the guard's reports are not shown. ``airflow_url`` is the base address of
+    Airflow's UI, for links to runs and logs; without it there are none.
     """
     # FastAPI's own pages and its schema do not ask the dependencies: they are off, and the schema is a
     # route like the others.
@@ -56,10 +58,12 @@ def create_app(
     )
     app.state.registry = registry
     app.state.read_report = read_report
+    app.state.airflow_url = airflow_url
     problems.install(app)
     # A path of `verdicts` ends as no other one does, and the last one of `adapters` takes every path.
     for room in (verdicts, adapters, aliases, documents):
         app.include_router(room.reading, prefix=API)
+    app.include_router(metrics.reading)
     for room in (adapters, aliases):
         app.include_router(room.writing, prefix=API, dependencies=[*writers, Depends(refuse_cross_site)])
 

@@ -96,34 +96,62 @@ def ls(as_json: bool) -> None:
 
 @docs.command()
 @click.argument("document")
+@click.option("--all", "all_jobs", is_flag=True, help="List its jobs of all versions, recipes, generations.")
 @json_option
-def show(document: str, as_json: bool) -> None:
-    """Show one DOCUMENT (its key or slug): state, Airflow run, stage times, and why it failed.
+def show(document: str, all_jobs: bool, as_json: bool) -> None:
+    """Show one DOCUMENT (its key or slug): its state, what it waits for, its newest run, its history.
 
     \b
     Example:
-      lift docs show report
+      lift docs show report --all
     """
-    registry = Steps.connect().registry
-    found = registry.document(document)
-    stages = registry.stage_times_of(found.bucket, found.key)
-    body = {**as_row(found), "run": found.run_id}
+    steps = Steps.connect()
+    found = steps.registry.story(document, airflow_url=steps.settings.airflow_url)
     if as_json:
-        print_json({**body, "stages": [stage.model_dump(mode="json") for stage in stages]})
+        print_json(found.model_dump(mode="json"))
         return
-    print_table(("field", "value"), list(body.items()), title=found.title)
+    shown = as_row(found) | {"run": found.run, "airflow run": found.airflow_run}
+    print_table(("field", "value"), list((shown | {"waits for": found.waits_for}).items()), title=found.title)
     print_table(
-        ("stage", "started", "seconds", "detail"),
+        ("stage", "started", "seconds", "attempts", "detail", "log"),
         [
             (
                 stage.stage,
                 local_time(stage.started_at),
                 round((stage.ended_at - stage.started_at).total_seconds(), 1) if stage.ended_at else None,
-                ", ".join(f"{k} {v}" for k, v in stage.detail.items()) or None,
+                stage.attempts,
+                _words(stage.detail),
+                stage.log,
             )
-            for stage in stages
+            for stage in found.stages
         ],
     )
+    print_table(
+        ("at", "event", "of", "detail"),
+        [(local_time(each.at), each.kind, each.subject, _words(each.detail)) for each in found.history],
+    )
+    if all_jobs:
+        print_table(
+            ("run", "version", "recipe", "generation", "state", "queued", "ended", "adapter", "reason"),
+            [
+                (
+                    job.run,
+                    job.version,
+                    job.recipe[:8],
+                    job.generation,
+                    f"{job.state}, late" if job.late else job.state,
+                    local_time(job.created_at),
+                    local_time(job.finished_at),
+                    job.adapter and f"{job.adapter} ({job.adapter_state})",
+                    job.reason,
+                )
+                for job in found.jobs
+            ],
+        )
+
+
+def _words(detail: dict[str, Any]) -> str | None:
+    return ", ".join(f"{name} {value}" for name, value in detail.items()) or None
 
 
 @docs.command()

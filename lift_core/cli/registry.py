@@ -93,3 +93,16 @@ def gc(delete: bool, hours: float, as_json: bool) -> None:
         )
     if missing:
         raise SystemExit(1)
+
+
+@registry.command()
+def metrics() -> None:
+    """Print the registry's figures in Prometheus's text format, as Airflow's API server shows them.
+
+    \b
+    Example:
+      lift registry metrics > /var/lib/node_exporter/lift.prom
+    """
+    from lift_core.metrics import exposition
+
+    click.echo(exposition(AdapterRegistry.from_settings(get_settings())), nl=False)

@@ -164,7 +164,13 @@ class StageTime(Record):
     stage: Stage
     started_at: datetime
     ended_at: datetime | None
+    attempts: int = 1
+    """How often it was begun; one that was killed has begun too."""
+    waits_for: str | None = None
+    """The service that is away, which its attempt waits for."""
     detail: dict[str, Any] = Field(default_factory=dict)
+    log: str | None = None
+    """Address of the task's log in Airflow's UI, where that is known."""
 
 
 class DocumentRecord(Record):
@@ -183,6 +189,46 @@ class DocumentRecord(Record):
     adapter: str | None
     arrived_at: datetime
     ready_at: datetime | None
+
+
+class JobRecord(Record):
+    """One piece of work on a document: a version under a recipe, in its ``generation``-th making."""
+
+    run: str
+    version: int
+    recipe: str
+    """The recipe's digest."""
+    generation: int
+    state: JobState
+    reason: str | None
+    permanent: bool
+    """Whether a failed one can only fail again."""
+    late: bool
+    """Whether it missed its deadline (LIFT_DEADLINE_MINUTES)."""
+    adapter: str | None
+    adapter_state: AdapterState | None
+    created_at: datetime
+    finished_at: datetime | None
+    airflow_run: str | None
+    """Address of the run in Airflow's UI, where that is known."""
+
+
+class JobAlert(Record):
+    """What people are told of a job that failed or is late."""
+
+    job_id: int
+    run: str
+    bucket: str
+    key: str
+    document: str
+    """The document's slug."""
+    version: int
+    state: JobState
+    reason: str | None
+    waits_for: str | None
+    queued_at: datetime
+    seconds: float
+    """From then to its end, or until now."""
 
 
 class DocumentPage(Record):
@@ -265,6 +311,26 @@ class Event(Record):
     kind: str
     subject: str
     detail: dict[str, Any]
+
+
+class DocumentStory(DocumentRecord):
+    """All there is to tell of a document; about its run and stages: of its newest job.
+
+    The run and its log are in Airflow from the moment that the run starts.
+    """
+
+    run: str | None
+    """The same as ``run_id``."""
+    airflow_run: str | None
+    waits_for: str | None
+    """Why nothing moves, in words; None where something does, or all is over."""
+    queued_ahead: int | None
+    """How many jobs are before it by priority and arrival; None where it does not wait for its turn."""
+    stages: tuple[StageTime, ...]
+    history: tuple[Event, ...]
+    """The newest events of the document, its runs, adapters and aliases, oldest first."""
+    jobs: tuple[JobRecord, ...]
+    """Its newest jobs, of all versions, recipes and generations; newest first."""
 
 
 class Lineage(Record):

@@ -9,9 +9,11 @@ from lift_core.registry.admission import Admission
 from lift_core.registry.arrivals import Arrivals
 from lift_core.registry.browsing import Browsing, parse_score_condition
 from lift_core.registry.checkpoints import Checkpoints
+from lift_core.registry.deadlines import Deadlines
 from lift_core.registry.documents import Documents
 from lift_core.registry.evaluations import Evaluations
 from lift_core.registry.events import Events
+from lift_core.registry.figures import Figures
 from lift_core.registry.jobs import Jobs
 from lift_core.registry.leases import Leases
 from lift_core.registry.moves import Moves
@@ -21,6 +23,7 @@ from lift_core.registry.removals import Removals
 from lift_core.registry.reprocessing import Reprocessing
 from lift_core.registry.runs import Runs
 from lift_core.registry.search import Search
+from lift_core.registry.stories import Stories
 from lift_core.registry.webhooks import Webhooks
 
 __all__ = ["AdapterRegistry", "parse_score_condition"]
@@ -39,6 +42,9 @@ class AdapterRegistry(
     Browsing,
     Moves,
     Documents,
+    Stories,
+    Figures,
+    Deadlines,
     Events,
     Evaluations,
     References,

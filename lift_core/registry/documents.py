@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from sqlalchemy import Connection
+
 from lift_core.errors import LiftError, NotFoundError
 from lift_core.records import DocumentPage, DocumentRecord
 from lift_core.registry.browsing import MAX_PAGE, PAGE, cursor_of, read_cursor
@@ -59,12 +61,18 @@ class Documents(Database):
             NotFoundError: there is none.
         """
         with self.transaction() as connection:
-            found = rows(
-                connection,
-                f"{_SELECT} WHERE (key = :name OR slug = :name) "
-                "AND (cast(:bucket AS text) IS NULL OR bucket = :bucket) ORDER BY id DESC LIMIT 1",
-                {"name": name, "bucket": bucket},
-            )
-        if not found:
+            found = document_where(connection, name, bucket)
+        if found is None:
             raise NotFoundError(f"there is no document '{name}'; see `lift docs ls`")
-        return DocumentRecord.model_validate(dict(found[0]._mapping))
+        return found
+
+
+def document_where(connection: Connection, name: str, bucket: str | None) -> DocumentRecord | None:
+    """A document by its key or slug, within a transaction; None where there is none."""
+    found = rows(
+        connection,
+        f"{_SELECT} WHERE (key = :name OR slug = :name) "
+        "AND (cast(:bucket AS text) IS NULL OR bucket = :bucket) ORDER BY id DESC LIMIT 1",
+        {"name": name, "bucket": bucket},
+    )
+    return DocumentRecord.model_validate(dict(found[0]._mapping)) if found else None

@@ -151,7 +151,8 @@ class Leases(Database):
             connection.execute(
                 text(
                     "INSERT INTO stages (job_id, stage, started_at) VALUES (:job, :stage, clock_timestamp()) "
-                    "ON CONFLICT (job_id, stage) DO UPDATE SET ended_at = NULL"
+                    "ON CONFLICT (job_id, stage) DO UPDATE SET ended_at = NULL, "
+                    "attempts = stages.attempts + 1"
                 ),
                 {"job": lease.job_id, "stage": lease.role},
             )
@@ -199,7 +200,7 @@ class Leases(Database):
             found = rows(
                 connection,
                 """
-                SELECT stage, started_at, ended_at, detail FROM stages WHERE job_id = (
+                SELECT stage, started_at, ended_at, attempts, detail FROM stages WHERE job_id = (
                     SELECT j.id FROM jobs j JOIN versions v ON v.id = j.version_id
                     JOIN documents d ON d.id = v.document_id WHERE d.bucket = :bucket AND d.key = :key
                     AND j.state <> 'cancelled' ORDER BY v.state = 'current' DESC, j.id DESC LIMIT 1)

@@ -37,6 +37,7 @@ KINDS = (
     "job.cancelled",
     "job.done",
     "job.failed",
+    "job.late",
     "job.queued",
     "job.rerun",
     "job.running",

@@ -76,7 +76,10 @@ def make_plan(home: Path, with_airflow: bool = True, with_vllm: bool = True) -> 
             "airflow", made.airflow_db_password.get_secret_value(), ports["postgres"], "airflow"
         )
         services += _airflow(home, ports["airflow"], url, made)
-    write_stack_env(home, stack_env(own, ports, made))
+    values = stack_env(own, ports, made)
+    if with_airflow:
+        values["LIFT_AIRFLOW_URL"] = own.airflow_url or f"http://{HOST}:{ports['airflow']}"
+    write_stack_env(home, values)
     used = {name: port for name, port in ports.items() if _uses(services, name)}
     marked = [replace(each, environment=_inherited(home) | dict(each.environment)) for each in services]
     return marked, used, [note for note in notes if any(f" {name} " in note for name in used)]

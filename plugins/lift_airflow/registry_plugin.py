@@ -9,12 +9,15 @@ answers requests, so the application and all that it imports are made at the fir
 
 import base64
 import hashlib
+import hmac
 import re
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import quote
 
 from airflow.plugins_manager import AirflowPlugin
+from airflow.sdk import BaseOperatorLink
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
 PREFIX = "/lift"
 _PAGE = Path(__file__).with_name("registry_page.html")
 _DAG = "lift_document"
+_RUN = re.compile(r"([a-z0-9-]+)-v[0-9]+-[0-9a-f]{8}-g[0-9]+")
+"""A run's id, which begins with its document's slug."""
 _CONNECTIONS = 5
 
 
@@ -58,6 +63,7 @@ def protected_app() -> "FastAPI":
     from fastapi.security import HTTPAuthorizationCredentials
 
     from lift_core.api import create_app
+    from lift_core.api.metrics import show_metrics
 
     async def signed_in(
         request: Request, token: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer_scheme)]
@@ -71,8 +77,21 @@ def protected_app() -> "FastAPI":
 
     User = Annotated[BaseUser, Depends(signed_in)]
 
-    def may_read(user: User) -> None:
+    async def user_or_scraper(
+        request: Request, token: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer_scheme)]
+    ) -> BaseUser | None:
+        """Airflow's user of this request; None for who reads the metrics with their own key.
+
+        Airflow's tokens expire, and nobody signs Prometheus in again.
+        """
+        if request.scope["endpoint"] is show_metrics and token and _is_metrics_key(token.credentials):
+            return None
+        return await signed_in(request, token)
+
+    def may_read(user: Annotated[BaseUser | None, Depends(user_or_scraper)]) -> None:
         """Whoever may see the pages of plugins may read the registry."""
+        if user is None:
+            return
         if not get_auth_manager().is_authorized_view(access_view=AccessView.PLUGINS, user=user):
             raise HTTPException(403, "reading the registry takes Airflow's permission to see plugins")
 
@@ -87,7 +106,11 @@ def protected_app() -> "FastAPI":
             raise HTTPException(403, f"changing the registry takes Airflow's permission to edit {_DAG}")
 
     app = create_app(
-        _registry, readers=[Depends(may_read)], writers=[Depends(may_write)], read_report=_read_report
+        _registry,
+        readers=[Depends(may_read)],
+        writers=[Depends(may_write)],
+        read_report=_read_report,
+        airflow_url=_airflow_url(),
     )
 
     @app.get("/page", include_in_schema=False)
@@ -142,11 +165,40 @@ def _hash_of(content: str, element: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(found[1].encode()).digest()).decode()}'"
 
 
+def _is_metrics_key(sent: str) -> bool:
+    from lift_core.settings import get_settings
+
+    key = get_settings().metrics_key.get_secret_value()
+    return bool(key) and hmac.compare_digest(sent.encode(), key.encode())
+
+
+def _airflow_url() -> str:
+    """Where browsers find Airflow: what Airflow itself was told, so that its links and ours agree."""
+    from airflow.configuration import conf
+
+    return str(conf.get("api", "base_url", fallback="")).rstrip("/")
+
+
+class DocumentLink(BaseOperatorLink):
+    """A button at every task of a run of ``lift_document``: the document's own page."""
+
+    name = "Document"
+
+    def get_link(self, operator: Any, *, ti_key: Any) -> str:
+        """The page's address; empty, so that there is no button, at other tasks.
+
+        Airflow asks for it when the task is looked at, so that it is there while the task still runs.
+        """
+        found = _RUN.fullmatch(ti_key.run_id) if ti_key.dag_id == _DAG else None
+        return f"{_airflow_url()}{PREFIX}/page#document={quote(found[1], safe='')}" if found else ""
+
+
 class RegistryPlugin(AirflowPlugin):
     """What Airflow mounts and shows."""
 
     name = "lift"
     fastapi_apps: list[Any] = [{"app": OnDemand(), "url_prefix": PREFIX, "name": "LIFT registry"}]  # noqa: RUF012
+    global_operator_extra_links: list[Any] = [DocumentLink()]  # noqa: RUF012
     external_views: list[Any] = [  # noqa: RUF012
         # Relative to the UI's base address, which need not be the root.
         {

@@ -105,6 +105,10 @@ ROWS = {
     "SELECT id, 'train', 2, 'host', NULL, NULL FROM jobs ON CONFLICT DO NOTHING;"
     "UPDATE leases SET waiting_for = 'S3 does not answer'; UPDATE jobs SET reruns = 1, rerun_at = now();",
     "0006": "UPDATE jobs SET priority = 7, asked_by = 'run-' || id;",
+    "0008": """
+        UPDATE stages SET attempts = 3;
+        INSERT INTO late_jobs (job_id, noticed_at) SELECT id, '2026-01-04' FROM jobs;
+    """,
 }
 
 

@@ -191,7 +191,8 @@ def test_the_schema_describes_every_route_its_errors_and_where_it_is_mounted(reg
     for method, operation in operations:
         assert operation["description"], operation["operationId"]
         assert {"401", "403", "422", "503"} <= operation["responses"].keys()
-        assert ("304" in operation["responses"]) == (method == "get")
+        # Figures of this moment are never those of before.
+        assert ("304" in operation["responses"]) == (method == "get" and operation["tags"] != ["metrics"])
         assert "content" in operation["responses"].get("200", {"content": None})
         assert ("requestBody" in operation) == (method in ("put", "post", "patch"))
 
