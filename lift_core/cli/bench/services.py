@@ -12,25 +12,28 @@ from lift_core.cli.output import json_option
 
 
 @click.command()
+@click.option("--at-once", type=click.IntRange(0), help="So many documents are put together (default: 100).")
 @quick_option
 @json_option
-def orchestration(quick: bool, as_json: bool) -> None:
+def orchestration(at_once: int | None, quick: bool, as_json: bool) -> None:
     """What Airflow and the registry add to a document's way. The stack must be up.
+
+    What a look costs with 1,000 to 100,000 documents there is measured on a scratch database.
 
     \b
     Example:
-      lift bench orchestration --json
+      lift bench orchestration --at-once 1000
     """
     from lift_core.benchmarks import orchestration
     from lift_core.steps import Steps
 
-    documents = 3 if quick else orchestration.DOCUMENTS
-
     def measure(progress: Progress) -> Report:
         return orchestration.run(
             Steps.connect(),
-            documents=documents,
-            on_progress=lambda done: progress("documents", done, documents),
+            documents=3 if quick else orchestration.DOCUMENTS,
+            at_once=at_once if at_once is not None else 10 if quick else orchestration.AT_ONCE,
+            known=(1_000,) if quick else (1_000, 10_000, 100_000),
+            on_progress=progress,
         )
 
     measured(measure, quick, as_json)
