@@ -103,19 +103,21 @@ class Chaos:
             self._put(keys[put], put)
             put += 1
 
-        looked = 0.0
+        looked, due = 0.0, 0
 
         def feed() -> None:
             nonlocal looked
-            if time.monotonic() - looked > _FEED_SECONDS:
+            if put < due:
+                put_next()
+            elif time.monotonic() - looked > _FEED_SECONDS:
                 if self._nothing_under_way(keys[:put]):
                     put_next()
                 looked = time.monotonic()
 
         for done, kill in enumerate(kills):
             self._on_progress("kills", done, len(kills))
-            while put < len(keys) * (done + 1) // len(kills):
-                put_next()
+            # They are put while a commit is looked for: its own commits count.
+            due = len(keys) * (done + 1) // len(kills)
             self._kill(kill, feed)
         while put < len(keys):
             put_next()
@@ -231,7 +233,8 @@ class Chaos:
         # A task's process lives for seconds: the moment is looked for while there is one.
         patience = _WINDOW_SECONDS if kill.victim in SERVICES else _TASK_WINDOW_SECONDS
         while time.monotonic() < deadline:
-            feed()
+            if self._victim(kill.victim) is None or kill.window is None:
+                feed()
             if self._victim(kill.victim) is None:
                 time.sleep(_POLL_SECONDS)
                 continue
