@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[3]
 PATIENCE_SECONDS = 180
 USERS = {"watcher": "viewer", "editor": "user"}
 PASSWORD = "only-for-this-test"
+METRICS_KEY = "what-prometheus-sends"
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +32,7 @@ def airflow(tmp_path_factory, environment):
         port = free.getsockname()[1]
     own = {name: value for name, value in environment.items() if not name.startswith("AIRFLOW")} | {
         "AIRFLOW_HOME": str(home),
+        "LIFT_METRICS_KEY": METRICS_KEY,
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__CORE__DAGS_FOLDER": str(home),
         "AIRFLOW__CORE__PLUGINS_FOLDER": str(ROOT / "plugins"),
@@ -104,6 +106,17 @@ def test_who_may_only_look_reads_and_who_may_edit_the_dag_writes(anonymous, toke
     assert refused.status_code == 403 and "lift_document" in refused.json()["detail"]
     assert anonymous.patch(f"{url}/tags", json={"owner": "ada"}, headers=editor).status_code == 200
     assert registry.adapter("report").tags == {"owner": "ada"}
+
+
+def test_the_metrics_key_opens_the_metrics_and_nothing_else(anonymous, token, registry):
+    scraper = {"Authorization": f"Bearer {METRICS_KEY}"}
+    shown = anonymous.get("/lift/metrics", headers=scraper)
+    assert shown.status_code == 200 and shown.headers["content-type"].startswith("text/plain; version=0.0.4")
+    assert 'lift_jobs{state="queued"} 0.0' in shown.text
+    assert anonymous.get("/lift/metrics", headers=token("watcher")).status_code == 200
+    for path in ("/lift/api/v1/documents", "/lift/page"):
+        assert anonymous.get(path, headers=scraper).status_code == 401
+    assert anonymous.get("/lift/metrics").status_code == 401
 
 
 def test_a_session_reads_but_writes_only_with_the_header_that_no_other_site_can_send(
