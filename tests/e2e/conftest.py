@@ -13,6 +13,9 @@ from typing import Any
 import psutil
 import pytest
 
+from lift_core.registry import AdapterRegistry
+from lift_core.settings import Settings
+
 ROOT = Path(__file__).resolve().parents[2]
 DEMO_SECONDS = 2400
 PATIENCE_SECONDS = 900
@@ -58,15 +61,16 @@ class Lift:
 
     def wait(self, keys: set[str], version: int | None = None) -> dict[str, Any]:
         """The rows of ``lift docs ls`` for keys, once all of them have ended."""
+        # In this process: a command a second would take a core from the stack.
+        registry = AdapterRegistry.from_settings(Settings(_env_file=self.home / "stack.env"))
         deadline = time.monotonic() + PATIENCE_SECONDS
         while True:
-            rows = {row["key"]: row for row in self.json("docs", "ls") if row["key"] in keys}
-            ended = [row for row in rows.values() if row["state"] in ENDED]
-            if len([row for row in ended if version in (None, row["version"])]) == len(keys):
-                return rows
+            found = [row for row in registry.documents() if row.key in keys and row.state in ENDED]
+            if len([row for row in found if version in (None, row.version)]) == len(keys):
+                return {row["key"]: row for row in self.json("docs", "ls") if row["key"] in keys}
             if time.monotonic() > deadline:
-                pytest.fail(f"still waiting after {PATIENCE_SECONDS} s: {rows}")
-            time.sleep(1)
+                pytest.fail(f"still waiting after {PATIENCE_SECONDS} s: {found}")
+            time.sleep(0.5)
 
     def processes(self) -> list[psutil.Process]:
         """Every process that was started with this home in its environment."""
