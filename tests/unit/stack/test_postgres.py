@@ -9,10 +9,10 @@ from lift_core.stack import postgres
 
 
 @pytest.mark.parametrize(
-    "left", ["-4194303\n", "", "\n", "not a number\n", f"{os.getpid()}\n/data\n", "4194303\n"]
+    "left", ["-4194303\n", "", "\n", "not a number\n", "{other_program}\n/data\n", "4194303\n"]
 )
 def test_a_pid_file_that_names_no_server_is_removed(tmp_path, left):
-    (tmp_path / "postmaster.pid").write_text(left)
+    (tmp_path / "postmaster.pid").write_text(left.format(other_program=os.getpid()))
     postgres._clear_stale_pid(tmp_path)
     assert not (tmp_path / "postmaster.pid").exists()
 
