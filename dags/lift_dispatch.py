@@ -5,6 +5,7 @@ from __future__ import annotations
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 from airflow.sdk import DAG, Asset, AssetOrTimeSchedule, AssetWatcher, CronTriggerTimetable, task
 from lift_airflow.bucket_trigger import BucketTrigger
+from lift_airflow.placement import placed
 from lift_airflow.queue_trigger import QueueTrigger
 
 inbox = Asset(
@@ -21,6 +22,7 @@ with DAG(
     schedule=AssetOrTimeSchedule(timetable=CronTriggerTimetable("* * * * *", timezone="UTC"), assets=[inbox]),
     catchup=False,
     max_active_runs=1,
+    default_args=placed("cpu"),
     tags=["lift"],
     doc_md="""
 ### Documents arrive

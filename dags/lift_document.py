@@ -7,6 +7,8 @@ from typing import Any
 
 from airflow.sdk import DAG, get_current_context, task
 from lift_airflow import alerts, steps
+from lift_airflow.placement import placed
+from lift_airflow.training import TrainOperator
 
 # A service that is away is waited for within a try; these are for what else may pass (docs/failure.md).
 RETRIES = {
@@ -16,20 +18,22 @@ RETRIES = {
     "max_retry_delay": timedelta(minutes=2),
     "on_failure_callback": steps.record_failure,
 }
+ON_GPU = placed("gpu")
 
 with DAG(
     "lift_document",
     schedule=None,
     catchup=False,
     max_active_runs=16,
-    default_args=RETRIES,
+    default_args=RETRIES | placed("cpu"),
     on_failure_callback=alerts.notify_failure,
     tags=["lift"],
     doc_md="""
 ### A document becomes an adapter
 
 `generate` and `train` run **side by side**: training starts with the first shard of question-answer
-pairs. A run that failed can be cleared: what it had committed stays, the rest is done anew.
+pairs, and takes no slot before. A run that failed can be cleared: what it had committed stays, the
+rest is done anew.
 The run's id reads `<document>-v<version>-<recipe>-g<generation>`; `lift docs show <document>` tells the
 same story on the command line.
 """,
@@ -52,13 +56,8 @@ same story on the command line.
         return steps.run_step("generate", claimed, get_current_context())
 
     @task(
-        pool="lift_train", doc_md="Train the LoRA adapter on the shards as they come; store it as candidate."
-    )
-    def train(claimed: dict[str, Any]) -> dict[str, Any]:
-        return steps.run_step("train", claimed, get_current_context())
-
-    @task(
         pool="lift_train",
+        **ON_GPU,
         doc_md="Load the adapter from its files: it must change the output and beat the base model on "
         "pairs that were held out from training.",
     )
@@ -71,5 +70,13 @@ same story on the command line.
 
     claimed = claim()
     segments = split(claimed)
-    generated, trained = generate(claimed), train(claimed)
-    segments >> [generated, trained] >> (proven := prove(claimed)) >> activate(claimed)
+    generated = generate(claimed)
+    trained = TrainOperator(
+        task_id="train",
+        pool="lift_train",
+        claimed=claimed,
+        **ON_GPU,
+        doc_md="Train the LoRA adapter on the shards as they come; store it as candidate. Deferred until the "
+        "first shard is there.",
+    )
+    segments >> [generated, trained] >> prove(claimed) >> activate(claimed)

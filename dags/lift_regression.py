@@ -7,13 +7,14 @@ from typing import Any
 
 from airflow.sdk import DAG, CronDataIntervalTimetable, Param, TriggerRule, get_current_context, task
 from lift_airflow import regression
+from lift_airflow.placement import placed
 
 with DAG(
     "lift_regression",
     schedule=CronDataIntervalTimetable("0 3 * * *", timezone="UTC"),
     catchup=False,
     max_active_runs=1,
-    default_args={"retries": 2, "retry_delay": timedelta(seconds=30)},
+    default_args={"retries": 2, "retry_delay": timedelta(seconds=30)} | placed("cpu"),
     params={
         "adapters": Param(
             [], type="array", items={"type": "string"}, description="Measure these; empty: all that are due."
@@ -41,6 +42,7 @@ at the first item that has no result. The report is linked at the task `judge`.
 
     @task(
         pool="lift_evaluate",
+        **placed("gpu"),
         doc_md="Measure the base models at the first look; results that are there are not asked again.",
     )
     def measure_bases(names: list[str]) -> list[str]:
@@ -48,6 +50,7 @@ at the first item that has no result. The report is linked at the task `judge`.
 
     @task(
         pool="lift_evaluate",
+        **placed("gpu"),
         map_index_template="{{ name }}",
         doc_md="Ask an adapter the items its base model was asked, look by look, until the verdict is clear.",
     )

@@ -22,7 +22,16 @@ from lift_core.errors import ConflictError, LiftError, ServiceUnavailableError
 from lift_core.settings import Settings
 
 _MIGRATIONS = Path(__file__).with_name("migrations")
-_CONNECT_SECONDS = 10
+_CONNECTION = {
+    "connect_timeout": 10,
+    # A link that was cut says nothing: without these a call would wait a quarter of an hour for the kernel to
+    # give up what it sent, and for ever for an answer.
+    "tcp_user_timeout": 30_000,
+    "keepalives_idle": 15,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+}
+"""libpq's parameters: seconds, and milliseconds for ``tcp_user_timeout``."""
 _CONFLICTS = {"40001", "40P01", "55P03"}
 """SQLSTATEs of transactions that met: serialization failure, deadlock, a lock that was not to be had."""
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
@@ -51,7 +60,7 @@ class Database:
         if pool_size:
             # A connection that the server closed meanwhile is replaced, not handed out.
             pool = {"pool_size": pool_size, "max_overflow": pool_size, "pool_pre_ping": True}
-        engine = create_engine(url, connect_args={"connect_timeout": _CONNECT_SECONDS}, **pool)
+        engine = create_engine(url, connect_args=_CONNECTION, **pool)
         return cls(engine)
 
     def upgrade(self, revision: str = "head") -> None:

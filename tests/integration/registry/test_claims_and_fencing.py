@@ -132,6 +132,31 @@ def test_claims_of_one_run_at_once_all_get_the_same_job(registry, work, together
     assert sql("SELECT count(*) FROM events WHERE kind = 'job.running'") == [(1,)]
 
 
+# --- what trainers wait for -------------------------------------------------------------------
+
+
+def test_a_trainer_waits_for_the_first_row_of_its_own_job(registry, work):
+    claims = [work.claim(f"{name}.md") for name in ("shard", "complete", "failed", "silent")]
+    ids = [claim.job_id for claim in claims]
+    assert registry.streams_begun(ids) == {}
+
+    leases = [registry.acquire(job, "generate", "test") for job in ids]
+    assert registry.streams_begun(ids) == {}
+    registry.append_shard(leases[0], shard(0))
+    registry.end_stream(leases[1], end())
+    registry.end_stream(leases[2], end("failed", "too few pairs"))
+    assert registry.streams_begun(ids) == dict.fromkeys(ids[:3], True)
+    assert registry.streams_begun(ids[3:]) == {}
+
+
+def test_a_trainer_does_not_wait_for_a_job_that_ended_without_a_stream(registry, work):
+    claim = work.claim()
+    registry.fail_job(claim.job_id, "the generator is away for good", permanent=False)
+    assert registry.streams_begun([claim.job_id, 4711]) == {claim.job_id: False, 4711: False}
+    registry.claim(claim.run_id)
+    assert registry.streams_begun([claim.job_id]) == {}
+
+
 # --- fencing --------------------------------------------------------------------------------
 
 

@@ -28,6 +28,8 @@ print(json.dumps({{
             "doc": dag.doc_md, "tags": sorted(dag.tags), "serialized": bool(DagSerialization.to_dict(dag)),
             "tasks": {{
                 task.task_id: {{"doc": task.doc_md, "pool": task.pool, "retries": task.retries,
+                               "queue": task.queue, "executor": task.executor,
+                               "config": task.executor_config,
                                "after": sorted(task.upstream_task_ids)}}
                 for task in dag.tasks
             }},
@@ -37,11 +39,9 @@ print(json.dumps({{
 """
 
 
-@pytest.fixture(scope="module")
-def loaded(tmp_path_factory):
+def load(home, **configured):
     import json
 
-    home = tmp_path_factory.mktemp("airflow")
     environment = dict(os.environ) | {
         "AIRFLOW_HOME": str(home),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
@@ -49,6 +49,7 @@ def loaded(tmp_path_factory):
         "AIRFLOW__CORE__PLUGINS_FOLDER": str(ROOT / "plugins"),
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db",
         "LIFT_HOME": str(home / "lift"),
+        **configured,
     }
     code = LOAD.format(plugins=str(ROOT / "plugins"), dags=str(ROOT / "dags"))
     done = subprocess.run(
@@ -56,6 +57,11 @@ def loaded(tmp_path_factory):
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory):
+    return load(tmp_path_factory.mktemp("airflow"))
 
 
 def test_every_dag_loads_and_can_be_serialized(loaded):
@@ -93,6 +99,37 @@ def test_pools_that_tasks_name_are_the_ones_the_stack_makes(loaded):
     named = {task["pool"] for dag in loaded["dags"].values() for task in dag["tasks"].values()}
     assert named <= {"default_pool", *made}
     assert set(made) <= named
+
+
+GPU_TASKS = {"train", "prove", "measure_bases", "measure"}
+
+
+def test_nothing_is_placed_unless_it_is_configured(loaded):
+    tasks = [task for dag in loaded["dags"].values() for task in dag["tasks"].values()]
+    assert {(task["queue"], task["executor"], str(task["config"])) for task in tasks} == {
+        ("default", None, "{}")
+    }
+
+
+def test_tasks_that_need_a_gpu_go_where_the_configuration_says(tmp_path):
+    celery = "airflow.providers.celery.executors.celery_executor.CeleryExecutor"
+    loaded = load(
+        tmp_path,
+        AIRFLOW__CORE__EXECUTOR=f"LocalExecutor,gpu:{celery}",
+        AIRFLOW__LIFT__CPU_QUEUE="cpu",
+        AIRFLOW__LIFT__GPU_QUEUE="gpu",
+        AIRFLOW__LIFT__GPU_EXECUTOR="gpu",
+        AIRFLOW__LIFT__GPU_POD_TEMPLATE_FILE="/etc/lift/gpu-pod.yaml",
+    )
+    assert loaded["errors"] == {}
+    tasks = {name: task for dag in loaded["dags"].values() for name, task in dag["tasks"].items()}
+    assert {name for name, task in tasks.items() if task["queue"] == "gpu"} == GPU_TASKS
+    for name, task in tasks.items():
+        found = (task["queue"], task["executor"], task["config"])
+        if name in GPU_TASKS:
+            assert found == ("gpu", "gpu", {"pod_template_file": "/etc/lift/gpu-pod.yaml"}), name
+        else:
+            assert found == ("cpu", None, {}), name
 
 
 @pytest.mark.parametrize("path", DAG_FILES, ids=lambda path: path.name)
