@@ -32,9 +32,8 @@ with DAG(
 ### A document becomes an adapter
 
 `generate` and `train` run **side by side**: training starts with the first shard of question-answer
-pairs, and takes no slot before. A run that failed can be cleared: what it had committed stays, the
-rest is done anew.
-The run's id reads `<document>-v<version>-<recipe>-g<generation>`; `lift docs show <document>` tells the
+pairs, and is deferred until then. A run that failed can be cleared: what it had committed stays, the
+rest is done anew. The run's id reads `<document>-v<version>-<recipe>-g<generation>`; `lift docs show <document>` tells the
 same story on the command line.
 """,
 ):
@@ -76,7 +75,6 @@ same story on the command line.
         pool="lift_train",
         claimed=claimed,
         **ON_GPU,
-        doc_md="Train the LoRA adapter on the shards as they come; store it as candidate. Deferred until the "
-        "first shard is there.",
+        doc_md="Train the LoRA adapter on the shards as they come, from the first on; store it as candidate.",
     )
     segments >> [generated, trained] >> prove(claimed) >> activate(claimed)

@@ -20,6 +20,7 @@ S3_ACCESS_KEY 10
 S3_SECRET_KEY 20
 VLLM_API_KEY 32
 GATEWAY_API_KEY 32
+BROKER_PASSWORD 32
 AIRFLOW_ADMIN_PASSWORD 12
 AIRFLOW_JWT_SECRET 32
 AIRFLOW_SECRET_KEY 32
@@ -45,6 +46,8 @@ $secrets
 #SERVING_GPU_SHARE=0.30
 #WORKER_GPU=0
 #TRAIN_SLOTS=1
+# Several machines (docs/many-machines.md): this one's address in the network of LIFT's machines alone.
+#CLUSTER_ADDRESS=10.0.0.1
 END
 then
   echo "make-env.sh: $file is there already, or its folder cannot be written; it is left as it is" >&2

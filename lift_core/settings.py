@@ -64,6 +64,9 @@ class Settings(BaseSettings):
     They belong on loopback or on a network that only LIFT reaches: names are judged by the gateway.
     """
     serving_api_key: SecretStr = SecretStr("none")
+    vllm_gpu_share: float = Field(default=0.25, gt=0, lt=1)
+    """The part of a GPU's memory that each vLLM server of the embedded stack takes (vLLM's
+    ``--gpu-memory-utilization``); training has what two of them leave."""
     gateway_url: str = ""
     """OpenAI-compatible base URL of the gateway, which clients ask by name or alias."""
     gateway_api_key: SecretStr = SecretStr("")

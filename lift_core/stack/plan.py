@@ -183,7 +183,7 @@ def _vllm(home: Path, ports: dict[str, int], made: Secrets, own: Settings) -> li
         services.append(
             Service(
                 name=f"vllm-{role}",
-                command=vllm.command(model, port, rank),
+                command=vllm.command(model, port, rank, gpu_share=own.vllm_gpu_share),
                 environment=vllm.environment(made.vllm_api_key.get_secret_value(), adapters=rank is not None),
                 ready=partial(vllm.ready, port),
                 url=f"http://{HOST}:{port}/v1",

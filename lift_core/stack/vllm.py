@@ -30,8 +30,12 @@ LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 _FEW_CORES = 8
 
 
-def command(model: Path, port: int, lora_rank: int | None = None) -> tuple[str, ...]:
+def command(
+    model: Path, port: int, lora_rank: int | None = None, *, gpu_share: float = 0.25
+) -> tuple[str, ...]:
     """Command of one server; with ``lora_rank`` it serves adapters of up to that rank.
+
+    On a GPU it takes ``gpu_share`` of the memory: two servers and the training share the one card.
 
     The module, not the console script: that one asks for a distribution named ``vllm``,
     which the CPU build is not.
@@ -61,8 +65,7 @@ def command(model: Path, port: int, lora_rank: int | None = None) -> tuple[str, 
         if _is_small():
             words += ["--distributed-executor-backend", "uni"]
     else:
-        # Two servers and the training share the one GPU.
-        words += ["--gpu-memory-utilization", "0.25"]
+        words += ["--gpu-memory-utilization", f"{gpu_share:g}"]
     return tuple(words)
 
 
