@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from airflow.sdk import DAG, CronTriggerTimetable, get_current_context, task
 from lift_airflow import alerts
+from lift_airflow.placement import placed
 
 from lift_core.settings import get_settings
 
@@ -15,7 +16,7 @@ with DAG(
     schedule=CronTriggerTimetable("* * * * *", timezone="UTC") if get_settings().deadline_minutes else None,
     catchup=False,
     max_active_runs=1,
-    default_args={"retries": 2, "retry_delay": timedelta(seconds=20)},
+    default_args={"retries": 2, "retry_delay": timedelta(seconds=20)} | placed("cpu"),
     tags=["lift"],
     doc_md="""
 ### Documents that are late raise an alert

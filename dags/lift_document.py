@@ -31,10 +31,9 @@ with DAG(
     doc_md="""
 ### A document becomes an adapter
 
-`generate` and `train` run **side by side**: training starts with the first shard of question-answer
-pairs, and is deferred until then. A run that failed can be cleared: what it had committed stays, the
-rest is done anew. The run's id reads `<document>-v<version>-<recipe>-g<generation>`; `lift docs show <document>` tells the
-same story on the command line.
+`generate` and `train` run **side by side**: training is deferred until the first shard of pairs is there.
+A run that failed can be cleared: what it had committed stays, the rest is done anew. `lift docs show
+<document>` tells the same story; the run's id reads `<document>-v<version>-<recipe>-g<generation>`.
 """,
 ):
 

@@ -7,13 +7,14 @@ from datetime import timedelta
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 from airflow.sdk import DAG, CronTriggerTimetable, Param, get_current_context, task
 from lift_airflow import housekeeping
+from lift_airflow.placement import placed
 
 with DAG(
     "lift_housekeeping",
     schedule=CronTriggerTimetable("*/5 * * * *", timezone="UTC"),
     catchup=False,
     max_active_runs=1,
-    default_args={"retries": 2, "retry_delay": timedelta(seconds=30)},
+    default_args={"retries": 2, "retry_delay": timedelta(seconds=30)} | placed("cpu"),
     params={"clean": Param(False, type="boolean", description="Clean the store now, not at four o'clock.")},
     tags=["lift"],
     doc_md="""

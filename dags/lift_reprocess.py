@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from airflow.sdk import DAG, CronDataIntervalTimetable, Param, get_current_context, task
 from lift_airflow import reprocessing
+from lift_airflow.placement import placed
 
 with DAG(
     "lift_reprocess",
@@ -14,7 +15,7 @@ with DAG(
     start_date=datetime(2020, 1, 1, tzinfo=UTC),
     catchup=False,
     max_active_runs=4,
-    default_args={"retries": 3, "retry_delay": timedelta(seconds=15)},
+    default_args={"retries": 3, "retry_delay": timedelta(seconds=15)} | placed("cpu"),
     params={
         "recipe": Param(
             None, type=["null", "string"], description="Name of the recipe; empty: the default (LIFT_RECIPE)."

@@ -10,8 +10,6 @@ import structlog
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from lift_core.errors import ServiceUnavailableError
-from lift_core.registry import AdapterRegistry
-from lift_core.settings import get_settings
 
 _log: Any = structlog.get_logger("lift")
 
@@ -61,6 +59,10 @@ class _Watch:
             self._waiting.pop(news, None)
 
     async def _ask(self, poll_seconds: float) -> None:
+        # Imported here: every process of Airflow loads this file, as it loads all in its plugins folder.
+        from lift_core.registry import AdapterRegistry
+        from lift_core.settings import get_settings
+
         registry = AdapterRegistry.from_settings(get_settings())
         while self._waiting:
             try:
