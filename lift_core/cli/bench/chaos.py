@@ -13,6 +13,7 @@ import httpx
 import psutil
 
 from lift_core import stack
+from lift_core.benchmarks.chaos_plan import DOCUMENTS, KILLS, SERVICES, TRAINER, WORKER
 from lift_core.benchmarks.report import Report
 from lift_core.cli.bench.running import Progress, measured, quick_option
 from lift_core.cli.output import json_option
@@ -117,10 +118,23 @@ class RunningStack:
 @click.option("--kills", type=click.IntRange(1), help="Kills of each kind of process (default: 10).")
 @click.option("--seed", type=int, default=1, show_default=True, help="Chooses the moments.")
 @click.option("--without-vllm", is_flag=True, help="Pairs without a model, and no model servers to kill.")
+@click.option(
+    "--victim",
+    "only",
+    multiple=True,
+    type=click.Choice([*SERVICES, WORKER, TRAINER]),
+    help="Kill only this kind of process; may be given again (default: every kind).",
+)
 @quick_option
 @json_option
 def chaos(
-    documents: int | None, kills: int | None, seed: int, without_vllm: bool, quick: bool, as_json: bool
+    documents: int | None,
+    kills: int | None,
+    seed: int,
+    without_vllm: bool,
+    only: tuple[str, ...],
+    quick: bool,
+    as_json: bool,
 ) -> None:
     """Kill every kind of process while documents become adapters; exit code 1 where one was lost or doubled.
 
@@ -132,7 +146,6 @@ def chaos(
       LIFT_HOME=.lift-chaos lift bench chaos --documents 30 --kills 3 --seed 7
     """
     from lift_core.benchmarks import chaos as benchmark
-    from lift_core.benchmarks.chaos_plan import DOCUMENTS, KILLS, SERVICES, TRAINER, WORKER
     from lift_core.steps import Steps
 
     home = lift_home()
@@ -141,9 +154,10 @@ def chaos(
     without_vllm = without_vllm or quick
     documents = documents or (6 if quick else DOCUMENTS)
     kills = kills or (1 if quick else KILLS)
-    victims = [*SERVICES, WORKER, TRAINER]
-    if without_vllm:
-        victims.remove("vllm")
+    kinds = [*SERVICES, WORKER, TRAINER]
+    victims = [each for each in kinds if each in (only or kinds) and not (without_vllm and each == "vllm")]
+    if not victims:
+        raise click.UsageError("--without-vllm and --quick leave no vllm to kill")
     recipe = "smoke" if without_vllm else _own_recipe(home)
     os.environ.setdefault("LIFT_CHECKPOINT_SECONDS", "0")  # a commit after every step
 
