@@ -172,7 +172,10 @@ def length(data: Path, epochs: int | None, quick: bool, as_json: bool) -> None:
 @squad_option
 @click.option("--words", type=click.IntRange(min=50), help="Of each article (default: 1000).")
 @click.option(
-    "--untaught", "untaught", default="", help="URL of a server with the base model: pairs before teaching."
+    "--untaught",
+    "untaught",
+    default="",
+    help="URL of a server with the base model, which takes LIFT_GENERATOR_API_KEY: pairs before teaching.",
 )
 @quick_option
 @json_option
