@@ -4,7 +4,7 @@ LIFT := .venv/bin/lift
 .DEFAULT_GOAL := help
 # Containers often set it. Every process would then compile every module that it imports, which takes seconds.
 unexport PYTHONDONTWRITEBYTECODE
-.PHONY: help setup demo test unit integration e2e bench chaos lint up down docs lock
+.PHONY: help setup demo test unit integration e2e cluster bench chaos lint up down docs lock
 
 help:  ## this list
 	@grep -E '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9]+):.*## /  make \1|/' | column -t -s '|'
@@ -34,6 +34,9 @@ integration: setup  ## real PostgreSQL and S3
 
 e2e: setup  ## the whole stack
 	.venv/bin/python -m pytest tests/e2e
+
+cluster: setup  ## two machines in network namespaces, one is cut off while it trains (as root)
+	LIFT_TEST_CLUSTER=1 .venv/bin/python -m pytest tests/integration/cluster
 
 bench: setup  ## measure; writes docs/benchmarks
 	@$(LIFT) up
