@@ -62,10 +62,12 @@ class Author:
     def __init__(self):
         self.left = 0
         self.silent_about_faithfulness = False
+        self.asked = threading.Event()
         self.asked_about_faithfulness = threading.Event()
         self._news = threading.Condition()
 
     def __call__(self, body, _):
+        self.asked.set()
         number = int(body["prompt"].split("Sentence: Lighthouse ")[1].split()[0])
         reading = "Question: " in body["prompt"]
         looking_again = reading and body["temperature"]
@@ -172,8 +174,11 @@ def test_a_generation_killed_in_every_window_leaves_the_pairs_of_one_that_was_no
         first = shards[-1].last_segment + 1 if shards else 0
         author.allow(0)
         begun = sql("SELECT coalesce(max(token), 0) FROM leases WHERE role = 'generate'")[0][0]
+        author.asked.clear()
         process = start(file, scripted_server.url, "key")
         process.tell()
+        # Then its lease and its stage are recorded: what it waits for later is a commit of pairs.
+        assert author.asked.wait(PATIENCE_SECONDS)
         assert wait_until(
             lambda: sql("SELECT max(token) FROM leases WHERE role = 'generate'")[0][0] == begun + 1,
             PATIENCE_SECONDS,
@@ -194,10 +199,13 @@ def test_a_generation_killed_in_every_window_leaves_the_pairs_of_one_that_was_no
             holder.cursor().execute(holding[window])
             author.allow(ALL)
             wait_for_blocked(1)
-            left = put_but_not_named(job)
+            mine = f"/{number + 1:06d}/"
+            # A sign of life may wait for the lease as well, before the first object is put.
+            assert wait_until(
+                lambda mine=mine: any(mine in key for key in put_but_not_named(job)), PATIENCE_SECONDS
+            )
             process.kill()
             holder.rollback()
-            assert any(f"/{number + 1:06d}/" in key for key in left), "this attempt had put no object"
         elif window == "row without the next object":
             author.allow(A_FEW)
             assert wait_until(partial(committed_all_it_has, process, number + 1, first), PATIENCE_SECONDS)
@@ -215,9 +223,10 @@ def test_a_generation_killed_in_every_window_leaves_the_pairs_of_one_that_was_no
     assert covered(registry.shards(job)) == list(range(count))
     process.kill()
     # The report is there, and the end is not.
+    process, _ = begin()
+    # Once it has begun: whoever begins looks whether an earlier end is to be taken back.
     holder = connect()
     holder.cursor().execute("LOCK TABLE stream_ends IN SHARE MODE")
-    process, _ = begin()
     author.allow(ALL)
     wait_for_blocked(1)
     assert layout.pair_report_key(job, KILLS) in put_but_not_named(job)

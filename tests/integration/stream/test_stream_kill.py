@@ -145,13 +145,18 @@ def test_writers_killed_at_any_moment_leave_every_pair_once_and_in_order(
 def test_a_writer_killed_before_the_end_is_written_leaves_only_the_end_to_do(
     registry, start, reading, job_id, connect, wait_for_blocked, sql
 ):
-    segments = 9
+    segments, shards = 9, 6
+    writer = start(job_id, segments, "step")
+    for _ in range(shards):
+        writer.tell()
+        assert writer.hear() == "next"
+    # It has its lease: beginning looks at the stream's end too.
     holder = connect()
     holder.cursor().execute("LOCK TABLE stream_ends IN SHARE MODE")
-    writer = start(job_id, segments)
     writer.tell()
     wait_for_blocked(1)
     before = registry.shards(job_id)
+    assert len(before) == shards
     assert before[-1].last_segment == segments - 1
     writer.kill()
     holder.rollback()
