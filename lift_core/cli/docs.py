@@ -113,7 +113,7 @@ def show(document: str, all_jobs: bool, as_json: bool) -> None:
     shown = as_row(found) | {"run": found.run, "airflow run": found.airflow_run}
     print_table(("field", "value"), list((shown | {"waits for": found.waits_for}).items()), title=found.title)
     print_table(
-        ("stage", "started", "seconds", "attempts", "detail", "log"),
+        ("stage", "started", "seconds", "attempts", "detail"),
         [
             (
                 stage.stage,
@@ -121,11 +121,14 @@ def show(document: str, all_jobs: bool, as_json: bool) -> None:
                 round((stage.ended_at - stage.started_at).total_seconds(), 1) if stage.ended_at else None,
                 stage.attempts,
                 _words(stage.detail),
-                stage.log,
             )
             for stage in found.stages
         ],
     )
+    # Not in the table: an address that is broken over ten lines can neither be clicked nor copied.
+    for stage in found.stages:
+        if stage.log:
+            click.echo(f"log of {stage.stage}: {stage.log}")
     print_table(
         ("at", "event", "of", "detail"),
         [(local_time(each.at), each.kind, each.subject, _words(each.detail)) for each in found.history],
