@@ -3,25 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import sys
-from pathlib import Path
 
 import pytest
 
 from lift_core.errors import ServiceUnavailableError
 
-ROOT = Path(__file__).resolve().parents[3]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def plugins_on_path(tmp_path_factory):
-    patch = pytest.MonkeyPatch()
-    patch.syspath_prepend(str(ROOT / "plugins"))
-    patch.setenv("AIRFLOW_HOME", str(tmp_path_factory.mktemp("airflow")))
-    yield
-    patch.undo()
-    for name in [name for name in sys.modules if name.startswith("lift_airflow")]:
-        del sys.modules[name]
+pytestmark = pytest.mark.usefixtures("plugins_on_path")
 
 
 class Registry:
