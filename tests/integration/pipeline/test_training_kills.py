@@ -31,6 +31,7 @@ JOB = """
     SELECT j.id FROM jobs j JOIN versions v ON v.id = j.version_id
     JOIN documents d ON d.id = v.document_id WHERE d.slug = 'killed'
 """
+TOKEN = "SELECT token FROM leases WHERE job_id = %s AND role = 'train'"
 OTHERS = """
     SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
     AND backend_type = 'client backend' AND pid <> pg_backend_pid()
@@ -183,7 +184,7 @@ def test_a_training_killed_at_any_moment_ends_with_the_same_adapter(
 
     file = document("killed.md")
     chance = random.Random(SEED)
-    job, done = None, 0
+    job, done, tokens = None, 0, [0]
     for kill in range(KILLS):
         moment, commits = MOMENTS[kill % len(MOMENTS)], chance.randint(1, MOST_COMMITS)
         attempt = run(file, moment, commits, LIFT_CHECKPOINT_SECONDS="0")
@@ -201,7 +202,9 @@ def test_a_training_killed_at_any_moment_ends_with_the_same_adapter(
         assert wait_until(lambda: sql(OTHERS) == [(0,)], 30)
         [(job,)] = sql(JOB)
         # It went on after the last step that was committed, and committed one step after the other.
-        token, known = kill + 1, registry.checkpoint(job)
+        [(token,)], known = sql(TOKEN, job), registry.checkpoint(job)
+        assert token > tokens[-1]
+        tokens.append(token)
         assert attempt.steps == [*range(done + 1, done + 1 + len(attempt.steps))]
         begun, done = done + len(attempt.steps), known.step if known else 0
         assert done < len(losses)
@@ -221,7 +224,8 @@ def test_a_training_killed_at_any_moment_ends_with_the_same_adapter(
     assert learned(adapter) == (files, losses)
 
     # One adapter, of the last attempt; all that is left is what the others put and nothing refers to.
-    assert sql("SELECT token FROM leases WHERE job_id = %s AND role = 'train'", job) == [(KILLS + 1,)]
+    [(token,)] = sql(TOKEN, job)
+    assert token > tokens[-1]
     assert registry.checkpoint(job) is None
     assert [each.name for each in registry.adapters().adapters] == [adapter, undisturbed["adapter"]]
     keeper, left = Housekeeping(registry, store, settings), objects(job)
