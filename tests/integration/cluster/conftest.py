@@ -1,4 +1,4 @@
-"""A LIFT of several machines: two GPU workers in network namespaces of their own, all else on a bridge.
+"""A LIFT of several machines: two workers in network namespaces of their own, all else on a bridge.
 
 The machines share nothing but what the bridge carries: PostgreSQL, S3, a broker and Airflow's API, each with
 a password. The API has an address of its own, so that it can be away while the data are not.
@@ -178,6 +178,16 @@ class Cluster:
         found = sorted((self.home / machine).rglob("*.log"))
         return "\n".join(path.read_text("utf-8", "replace") for path in found)
 
+    def take_gpu_tasks(self, machine: str) -> None:
+        """What an operator does with a worker that stands by: give it the queue ``gpu`` as well."""
+        command = airflow.command(
+            "celery", "add-queue", "--queues", "gpu", "--celery-hostname", f"celery@{machine}"
+        )
+        done = subprocess.run(
+            command, env=_environment(self, self.home), capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+
     def sql(self, query: str, *values: Any, database: str = "lift") -> list[tuple[Any, ...]]:
         """Rows of the registry, or of Airflow's own database."""
         password = getattr(self.made, f"{database}_db_password").get_secret_value()
@@ -283,16 +293,16 @@ def _start_airflow(cluster: Cluster) -> None:
         cluster.start(name, airflow.command(*words), environment)
 
 
-def _start_worker(cluster: Cluster, name: str) -> None:
+def _start_worker(cluster: Cluster, name: str, queue: str) -> None:
     home = cluster.home / name
     make_tiny_model(home / "models" / "tiny-random")
-    command = airflow.command("celery", "worker", "--queues", "gpu", "--skip-serve-logs")
+    command = airflow.command("celery", "worker", "--queues", queue, "--skip-serve-logs")
     cluster.start(f"worker-{name}", cluster.network.on(name, command), _worker_environment(cluster, home))
 
 
 @pytest.fixture
 def cluster(tmp_path: Path, port_offset: int) -> Iterator[Cluster]:
-    """PostgreSQL, S3, Valkey and Airflow on the bridge; GPU workers on machines ``a`` and ``b``."""
+    """PostgreSQL, S3, Valkey and Airflow on the bridge; workers on ``a``, which has the GPU, and ``b``."""
     if why := refusal():
         pytest.skip(why)
     ports, _ = choose_ports({}, port_offset + 500)
@@ -322,8 +332,8 @@ def cluster(tmp_path: Path, port_offset: int) -> Iterator[Cluster]:
         cluster.until(lambda: _prepared(cluster), "buckets and tables")
         make_tiny_model(cluster.home / "models" / "tiny-random")
         _start_airflow(cluster)
-        for name in ("a", "b"):
-            _start_worker(cluster, name)
+        _start_worker(cluster, "a", "gpu")
+        _start_worker(cluster, "b", "cpu")
         yield cluster
 
 
