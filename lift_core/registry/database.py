@@ -44,11 +44,12 @@ class Database:
         self._engine = engine
 
     @classmethod
-    def from_settings(cls, settings: Settings, pool_size: int = 0) -> Self:
+    def from_settings(cls, settings: Settings, pool_size: int = 0, overflow: int | None = None) -> Self:
         """The registry at ``LIFT_DATABASE_URL``.
 
-        Without a pool (0) every call opens a connection of its own: tasks are short-lived processes,
-        some of them forked, and must not share sockets. A server that answers requests wants one.
+        Without a pool (0) every call opens a connection of its own, which may be made before a fork. A server
+        that answers requests wants a pool: ``pool_size`` connections are kept, ``overflow`` more are opened
+        when all are in use (by default as many, -1 for any number), and whoever wants one more waits.
 
         Raises:
             ServiceUnavailableError: no database is named.
@@ -59,7 +60,8 @@ class Database:
         pool: dict[str, Any] = {"poolclass": NullPool}
         if pool_size:
             # A connection that the server closed meanwhile is replaced, not handed out.
-            pool = {"pool_size": pool_size, "max_overflow": pool_size, "pool_pre_ping": True}
+            more = pool_size if overflow is None else overflow
+            pool = {"pool_size": pool_size, "max_overflow": more, "pool_pre_ping": True}
         engine = create_engine(url, connect_args=_CONNECTION, **pool)
         return cls(engine)
 
