@@ -14,8 +14,12 @@ if "scheduler" in sys.argv[1:2]:
     import peft  # noqa: F401
     import torch  # noqa: F401
     import transformers  # noqa: F401
+    from transformers.conversion_mapping import get_checkpoint_conversion_mapping
 
     import lift_core.evaluation.proof
     import lift_core.steps
     import lift_core.synthesis
     import lift_core.training  # noqa: F401
+
+    # The first model that a process loads has the names of all models' weights compiled.
+    get_checkpoint_conversion_mapping("llama")
