@@ -120,8 +120,13 @@ class Training:
             if _shape(other.recipe) != shape:
                 continue
             lease = self._registry.acquire_free(other.job_id, "train", holder)
-            if lease is not None:
+            if lease is None:
+                continue
+            try:
                 found.append(self._work(other, lease, scratch))
+            except FencedError as error:
+                # Its own run came between the two.
+                logger_for(other).info("its own run trains it", error=str(error))
         if found:
             logger_for(claim).info("trained along", runs=[work.claim.run_id for work in found])
         return found

@@ -133,6 +133,23 @@ def test_a_document_that_another_attempt_has_begun_is_left_to_it(steps, waiting)
     assert steps.registry.acquire(claims["vellmar"].job_id, "train", HOLDER).token == lease.token + 1
 
 
+def test_its_own_run_that_starts_before_its_stage_does_wins(steps, waiting, monkeypatch):
+    claims = waiting("marra", "vellmar")
+    begin = steps.registry.stage_started
+    own = []
+
+    def overtaken(lease, *rest):
+        if lease.job_id == claims["vellmar"].job_id and not own:
+            own.append(steps.registry.acquire(lease.job_id, "train", "its own run"))
+        return begin(lease, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(steps.registry, "stage_started", overtaken)
+        assert steps.train(claims["marra"], HOLDER)["adapter"] == "marra-v1"
+    assert own and adapter(steps, claims["vellmar"]) is None
+    assert steps.train(claims["vellmar"], HOLDER)["adapter"] == "vellmar-v1"
+
+
 def test_its_own_run_that_starts_meanwhile_wins(steps, waiting, monkeypatch):
     claims = waiting("marra", "vellmar")
     register = steps.registry.register_candidate
