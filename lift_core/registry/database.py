@@ -47,7 +47,7 @@ class Database:
     def from_settings(cls, settings: Settings, pool_size: int = 0, overflow: int | None = None) -> Self:
         """The registry at ``LIFT_DATABASE_URL``.
 
-        Without a pool (0) every call opens a connection of its own, which may be made before a fork. A server
+        Without a pool (0) every call opens a connection of its own: both sides of a fork may call. A server
         that answers requests wants a pool: ``pool_size`` connections are kept, ``overflow`` more are opened
         when all are in use (by default as many, -1 for any number), and whoever wants one more waits.
 

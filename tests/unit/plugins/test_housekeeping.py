@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from datetime import UTC, datetime
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[3]
-
 
 @pytest.fixture(scope="module")
-def housekeeping(tmp_path_factory):
-    patch = pytest.MonkeyPatch()
-    patch.syspath_prepend(str(ROOT / "plugins"))
-    patch.setenv("AIRFLOW_HOME", str(tmp_path_factory.mktemp("airflow")))
+def housekeeping(plugins_on_path):
     from lift_airflow import housekeeping
 
-    yield housekeeping
-    patch.undo()
-    for name in [name for name in sys.modules if name.startswith("lift_airflow")]:
-        del sys.modules[name]
+    return housekeeping
 
 
 class Instance:
