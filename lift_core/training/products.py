@@ -1,20 +1,22 @@
 """Products with frozen matrices, in the precision in which the processor multiplies fastest.
 
-With matrix units for bf16 (Intel's AMX) a processor multiplies bf16 several times as fast as float32; without
-them it takes about twice as long over bf16 as over float32, even where it has vector instructions for bf16
-(docs/log.md). There a matrix is kept in bf16 and widened while it is used, some rows at a time.
+Some processors multiply bf16 several times as fast as float32, others take twice as long over it
+(:func:`lift_core.processor.multiplies_bf16`). There a matrix is kept in bf16 and widened while it is used,
+some rows at a time.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from lift_core.processor import multiplies_bf16
 
 SLAB = 2**22
 """Numbers of a matrix that are widened at once."""
@@ -22,15 +24,8 @@ SLAB = 2**22
 
 def fastest(x: Tensor) -> torch.dtype:
     """The precision in which to multiply ``x``: its own, or float32 where bf16 is slower."""
-    slow = x.dtype == torch.bfloat16 and x.device.type == "cpu" and not _multiplies_bf16()
+    slow = x.dtype == torch.bfloat16 and x.device.type == "cpu" and not multiplies_bf16()
     return torch.float32 if slow else x.dtype
-
-
-@cache
-def _multiplies_bf16() -> bool:
-    found = torch.cpu.get_capabilities()
-    # Of other architectures nothing was measured: they keep what PyTorch does.
-    return found["architecture"] != "x86_64" or bool(found["amx_bf16"])
 
 
 def multiply(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

@@ -59,7 +59,7 @@ def test_both_sides_killed_in_the_middle(lift, minio_client, services, database)
     key = "kill/both.md"
     sample = max((ROOT / "examples").glob("*.md"), key=lambda path: path.stat().st_size)
     # Long enough to be killed in the middle, short enough to be trained twice.
-    opening = sample.read_text("utf-8")[:2200].rsplit(".", 1)[0]
+    opening = sample.read_text("utf-8")[:1400].rsplit(".", 1)[0]
     data = f"{opening}.\n\nThis copy is for the test of killed processes.\n".encode()
     minio_client.put_object(services["s3"]["bucket"], key, io.BytesIO(data), len(data))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from lift_core.cli.output import print_json, print_table
 from lift_core.errors import LiftError
 
 PLACE = Path(__file__).resolve().parents[3] / "docs" / "benchmarks"
+_LINE_SECONDS = 60.0
 Progress = Callable[[str, int, int], None]
 """Told the phase, how much of it is done, and how much there is (0: not known)."""
 
@@ -45,16 +47,24 @@ def measured(measure: Callable[[Progress], Report], quick: bool, as_json: bool) 
 
     # Steps that a benchmark takes log a line each: stdout is for the report alone.
     configure(level=logging.WARNING)
-    with Bar(console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    with Bar(console=console, transient=True) as bar:
         row = bar.add_task("measuring", total=None)
-        report = measure(
-            lambda phase, done, total: bar.update(row, description=phase, completed=done, total=total or None)
-        )
+        said = time.monotonic()
+
+        def on_progress(phase: str, done: int, total: int) -> None:
+            nonlocal said
+            bar.update(row, description=phase, completed=done, total=total or None)
+            # A bar is nothing to a file: a line now and then is.
+            if not console.is_terminal and time.monotonic() - said >= _LINE_SECONDS:
+                said = time.monotonic()
+                console.print(f"{phase} {done}/{total}" if total else phase, soft_wrap=True)
+
+        report = measure(on_progress)
     if as_json:
         print_json(report.model_dump(mode="json"))
     else:
-        columns = list(dict.fromkeys(column for each in report.rows for column in each))
-        print_table(columns, [[each.get(column) for column in columns] for each in report.rows])
+        print_table(report.columns, [[each.get(column) for column in report.columns] for each in report.rows])
     if quick:
         return
     try:

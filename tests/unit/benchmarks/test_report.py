@@ -19,3 +19,14 @@ def test_json_and_page_hold_the_same_figures(tmp_path):
     assert "| a step | s | 0.5 | 1.5 | 3 |" in text
     assert "| put to ready | s | 12.3 | – | – |" in text
     assert "pairs 7" in text
+
+
+def test_a_column_without_any_value_is_not_on_the_page(tmp_path):
+    rows = [
+        {"name": "put to ready", "ours": 3.5, "peer": None},
+        {"name": "lost", "ours": 0, "peer": None},
+    ]
+    report = Report(name="x", settings={}, rows=rows)
+    assert report.columns == ["name", "ours"]
+    text = write_report(report, tmp_path).read_text()
+    assert "| put to ready | 3.5 |\n| lost | 0 |" in text

@@ -1,7 +1,5 @@
 """The command that starts an embedded vLLM server."""
 
-import platform
-
 import pytest
 
 from lift_core.stack import vllm
@@ -13,27 +11,10 @@ def precision(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("cpu_build", "machine", "flags", "expected"),
-    [
-        (True, "x86_64", ["avx2", "amx_bf16", "amx_tile"], "bfloat16"),
-        (True, "x86_64", ["avx2"], "float32"),
-        # Vector instructions are no matrix units.
-        (True, "x86_64", ["avx2", "avx512_bf16"], "float32"),
-        (True, "x86_64", [], "float32"),
-        (True, "aarch64", [], "bfloat16"),
-        (False, "x86_64", ["avx2"], "bfloat16"),
-    ],
+    ("cpu_build", "fast_bf16", "expected"),
+    [(True, True, "bfloat16"), (True, False, "float32"), (False, False, "bfloat16")],
 )
-def test_the_model_is_computed_in_the_faster_precision(
-    monkeypatch, tmp_path, cpu_build, machine, flags, expected
-):
+def test_the_model_is_computed_in_the_faster_precision(monkeypatch, tmp_path, cpu_build, fast_bf16, expected):
     monkeypatch.setattr(vllm, "is_cpu_build", lambda: cpu_build)
-    monkeypatch.setattr("platform.machine", lambda: machine)
-    monkeypatch.setattr(vllm, "_processor_flags", lambda: flags)
+    monkeypatch.setattr(vllm, "multiplies_bf16", lambda: fast_bf16)
     assert precision(tmp_path) == expected
-
-
-@pytest.mark.skipif(platform.machine() != "x86_64", reason="another processor names its flags otherwise")
-def test_the_processor_is_asked():
-    # Every x86 processor that runs this has floating point.
-    assert "fpu" in vllm._processor_flags()

@@ -7,10 +7,10 @@ import torch.nn.functional as F
 from lift_core.training import products
 
 
-@pytest.fixture(params=[True, False], ids=["matrix units", "no matrix units"])
+@pytest.fixture(params=[True, False], ids=["fast bf16", "slow bf16"])
 def processor(request, monkeypatch):
     """One that multiplies bf16 fast, and one that does not."""
-    monkeypatch.setattr(products, "_multiplies_bf16", lambda: request.param)
+    monkeypatch.setattr(products, "multiplies_bf16", lambda: request.param)
     # Smaller than the matrices here, and no divisor of their heights.
     monkeypatch.setattr(products, "SLAB", 7 * 24)
     return request.param
