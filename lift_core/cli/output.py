@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -15,6 +17,9 @@ def print_json(body: Any) -> None:
     click.echo(json.dumps(body, ensure_ascii=False, indent=2, default=str))
 
 
+_PIPED_WIDTH = 240
+
+
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], title: str | None = None) -> None:
     """Print a table; an absent value is shown as a dash."""
     from rich.console import Console
@@ -25,7 +30,9 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], title:
         table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*["–" if cell is None else str(cell) for cell in row])
-    Console().print(table)
+    # What is piped is read by line: a cell that is folded at the 80th column is found by no grep.
+    piped = not sys.stdout.isatty() and "COLUMNS" not in os.environ
+    Console(width=_PIPED_WIDTH if piped else None).print(table)
 
 
 def local_time(moment: datetime | None) -> str | None:

@@ -124,6 +124,18 @@ def boto3_client(services):
 
 
 @pytest.fixture(scope="session")
+def airflow(services):
+    """A client of Airflow's API that is logged in."""
+    import httpx
+
+    with httpx.Client(base_url=services["airflow"]["url"], trust_env=False, timeout=60) as client:
+        known = {"username": services["airflow"]["user"], "password": services["airflow"]["password"]}
+        token = client.post("/auth/token", json=known).raise_for_status().json()["access_token"]
+        client.headers["Authorization"] = f"Bearer {token}"
+        yield client
+
+
+@pytest.fixture(scope="session")
 def tiny_model(lift):
     """The random-weights model that the `smoke` recipe trains."""
     from lift_core.training.tiny_model import make_tiny_model

@@ -1,4 +1,4 @@
-"""Airflow's own backfill, from its UI in a real browser and from the command line: exactly the days'."""
+"""Airflow's own backfill, from its UI in a real browser, the command line and its API: exactly the days'."""
 
 import json
 import os
@@ -128,3 +128,17 @@ def test_from_the_command_line_exactly_the_documents_of_the_days_and_again_none(
     rows = {row["key"]: row["adapter"] for row in lift.json("docs", "ls") if row["key"] in documents}
     assert rows[documents[0]].endswith("-v1")
     assert rows[documents[2]].endswith("-v2") and rows[documents[3]].endswith("-v2")
+
+
+def test_from_the_api_exactly_the_documents_of_the_day(lift, documents, airflow):
+    before = touched(lift, 1, 5)
+    body = {
+        "dag_id": "lift_reprocess",
+        "from_date": "2026-03-02T00:00:00Z",
+        "to_date": "2026-03-02T00:00:00Z",
+        "reprocess_behavior": "completed",
+        "dag_run_conf": {"recipe": "orchestration", "prefix": "backfill/"},
+    }
+    airflow.post("/api/v2/backfills", json=body).raise_for_status()
+    others = [key for key in documents if before[key] == "done"]
+    wait_until_done(lift, documents, sorted({*others, documents[0]}))

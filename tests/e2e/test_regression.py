@@ -73,15 +73,6 @@ def adapters(steps, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def airflow(services):
-    with httpx.Client(base_url=services["airflow"]["url"], trust_env=False, timeout=60) as client:
-        known = {"username": services["airflow"]["user"], "password": services["airflow"]["password"]}
-        token = client.post("/auth/token", json=known).raise_for_status().json()["access_token"]
-        client.headers["Authorization"] = f"Bearer {token}"
-        yield client
-
-
-@pytest.fixture(scope="module")
 def run(airflow, items, adapters):
     """A run of the DAG for both adapters, once it has ended."""
     started = airflow.post(
