@@ -49,8 +49,8 @@ QUICK_DOCUMENTS = 1
 QUICK_WORDS = 300
 MAX_TOKENS = 32
 """Of an answer."""
-TIMED_EPOCHS = 2
-"""Of raw text, to know how many fit into the pairs' training time."""
+TIMED_EPOCHS = (1, 5)
+"""Of raw text, to know how many fit into the pairs' training time, whose start is paid once."""
 LEARNED, CHECKED, RAW, BASE, UNTAUGHT = (
     "adapter of the kept pairs",
     "adapter of the pairs that the checks alone keep",
@@ -170,13 +170,9 @@ def _measure(
         learned, _ = _train(excerpt, written.checked, recipe, backbone)
         row[CHECKED] = _score(excerpt, recipe, settings, learned, said)
     said("learning the raw text")
-    raw = _with_training(recipe, raw_text="only", epochs=TIMED_EPOCHS)
-    _, timed = _train(excerpt, [], raw, backbone)
-    epochs = max(1, round(seconds / (timed / TIMED_EPOCHS)))
-    raw = _with_training(recipe, raw_text="only", epochs=epochs)
-    learned, seconds = _train(excerpt, [], raw, backbone)
+    learned, epochs, raw_seconds = _train_raw(excerpt, recipe, backbone, seconds)
     row[RAW] = _score(excerpt, recipe, settings, learned, said)
-    row["raw epochs"], row["raw training s"] = epochs, round(seconds, 1)
+    row["raw epochs"], row["raw training s"] = epochs, round(raw_seconds, 1)
     row[BASE] = _score(excerpt, recipe, settings, None, said)
     if untaught:
         said("writing pairs, untaught")
@@ -257,6 +253,30 @@ def _train(
         backbone=backbone,
     )
     return folder, time.process_time() - began
+
+
+def _train_raw(
+    excerpt: Excerpt, recipe: Recipe, backbone: Backbone, seconds: float
+) -> tuple[tempfile.TemporaryDirectory[str], int, float]:
+    """An adapter of the raw text that took about ``seconds``: its folder, its epochs, and what it took."""
+    taken: list[float] = []
+    for epochs in TIMED_EPOCHS:
+        folder, took = _train(excerpt, [], _with_training(recipe, raw_text="only", epochs=epochs), backbone)
+        folder.cleanup()
+        taken.append(took)
+    epochs = fitting_epochs(seconds, taken)
+    learned, took = _train(excerpt, [], _with_training(recipe, raw_text="only", epochs=epochs), backbone)
+    return learned, epochs, took
+
+
+def fitting_epochs(seconds: float, taken: Sequence[float]) -> int:
+    """How many epochs take ``seconds``, where ``TIMED_EPOCHS`` took ``taken``: a start and equal epochs."""
+    few, many = TIMED_EPOCHS
+    epoch = (taken[1] - taken[0]) / (many - few)
+    if epoch <= 0:
+        # So short that the clock's noise is all there is.
+        epoch = taken[1] / many
+    return max(1, round((seconds - (taken[0] - few * epoch)) / epoch))
 
 
 def _with_training(recipe: Recipe, **changes: Any) -> Recipe:

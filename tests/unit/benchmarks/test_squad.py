@@ -10,6 +10,7 @@ from lift_core.benchmarks.squad import (
     UNTAUGHT,
     checks_alone,
     excerpt_of,
+    fitting_epochs,
     interval,
     rows_of,
 )
@@ -81,3 +82,19 @@ def test_the_checks_alone_keep_what_only_the_reader_refused():
     judged = gate.settle(read)
     assert [each.reason for each in judged] == [None, "unanswered", "duplicate", "invented"]
     assert [pair.question for pair in checks_alone(judged, recipe)] == [found[0][0], found[1][0]]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "taken", "epochs"),
+    [
+        # 4 s of start, 2 s an epoch
+        (40.0, (6.0, 14.0), 18),
+        (14.0, (6.0, 14.0), 5),
+        # Less time than one epoch takes: one is trained all the same.
+        (1.0, (6.0, 14.0), 1),
+        # An epoch too short to be told from noise.
+        (10.1, (1.1, 1.0), 46),
+    ],
+)
+def test_raw_text_is_trained_as_long_as_the_pairs(seconds, taken, epochs):
+    assert fitting_epochs(seconds, taken) == epochs
