@@ -178,8 +178,7 @@ def _measure(
         said("writing pairs, untaught")
         generator = recipe.generator.model_copy(update={"model": recipe.base_model})
         own = recipe.model_copy(update={"generator": generator})
-        served = {"generator_url": untaught, "reader_url": settings.reader_url or settings.generator_url}
-        written = _write(excerpt, own, settings.model_copy(update=served))
+        written = _write(excerpt, own, written_elsewhere(settings, untaught))
         row.update({f"untaught {name}": value for name, value in written.figures.items()})
         row[UNTAUGHT] = row[BASE]
         # Without pairs there is no adapter: the base model answers.
@@ -219,6 +218,14 @@ def _write(excerpt: Excerpt, recipe: Recipe, settings: Settings) -> Written:
             "writing s": round(time.monotonic() - began, 1),
         },
     )
+
+
+def written_elsewhere(settings: Settings, url: str) -> Settings:
+    """The same with another server that writes; who reads them back stays the same, with its key."""
+    changes: dict[str, object] = {"generator_url": url}
+    if not settings.reader_url:
+        changes |= {"reader_url": settings.generator_url, "reader_api_key": settings.generator_api_key}
+    return settings.model_copy(update=changes)
 
 
 def checks_alone(judged: Sequence[JudgedPair], recipe: Recipe) -> list[QAPair]:

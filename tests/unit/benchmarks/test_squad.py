@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from pydantic import SecretStr
 
 from lift_core.benchmarks.squad import (
     BASE,
@@ -13,8 +14,10 @@ from lift_core.benchmarks.squad import (
     fitting_epochs,
     interval,
     rows_of,
+    written_elsewhere,
 )
 from lift_core.recipes import load_recipe
+from lift_core.settings import Settings
 from lift_core.synthesis.gate import Gate, read_back
 
 PARAGRAPHS = ["One two three four.", "Five six seven.", "Eight nine."]
@@ -98,3 +101,13 @@ def test_the_checks_alone_keep_what_only_the_reader_refused():
 )
 def test_raw_text_is_trained_as_long_as_the_pairs(seconds, taken, epochs):
     assert fitting_epochs(seconds, taken) == epochs
+
+
+def test_another_writer_leaves_the_reader_and_its_key_as_they_were():
+    one = Settings(generator_url="http://a/v1", generator_api_key="for a", _env_file=None)
+    other = written_elsewhere(one, "http://b/v1")
+    assert (other.generator_url, other.reader_url) == ("http://b/v1", "http://a/v1")
+    assert other.reader_api_key.get_secret_value() == "for a"
+    own = one.model_copy(update={"reader_url": "http://r/v1", "reader_api_key": SecretStr("for r")})
+    other = written_elsewhere(own, "http://b/v1")
+    assert (other.reader_url, other.reader_api_key.get_secret_value()) == ("http://r/v1", "for r")
