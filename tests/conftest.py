@@ -2,11 +2,17 @@
 
 import functools
 import json
+import os
 import ssl
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+
+# Workers beside each other have the cores; threads of torch that wait for theirs in a loop take them away.
+# Before torch is loaded, which is later.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 class ScriptedServer(ThreadingHTTPServer):
