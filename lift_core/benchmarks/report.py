@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,8 @@ class Report(Record):
     """A run of one benchmark. Each row says by its ``name`` what was measured or compared.
 
     ``ours`` and ``peer`` have the row's ``unit``; ``ratio`` is theirs to ours, measured in one run.
-    A row without a peer has neither.
+    A row without a peer has neither. ``details`` are what the rows were computed from, one for each
+    document say; they have a table of their own, on the page alone.
     """
 
     name: str
@@ -38,13 +40,12 @@ class Report(Record):
     machine: dict[str, Any] = Field(default_factory=machine)
     settings: dict[str, Any]
     rows: list[dict[str, Any]]
+    details: list[dict[str, Any]] = Field(default_factory=list)
 
-    @property
-    def columns(self) -> list[str]:
-        """Names of the columns that have a value in some row, in the order of their first row."""
-        return list(
-            dict.fromkeys(name for row in self.rows for name, value in row.items() if value is not None)
-        )
+
+def columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Names of the columns that have a value in some row, in the order of their first row."""
+    return list(dict.fromkeys(name for row in rows for name in row if row[name] is not None))
 
 
 def write_report(report: Report, folder: Path) -> Path:
@@ -52,20 +53,27 @@ def write_report(report: Report, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     body = report.model_dump(mode="json")
     (folder / f"{report.name}.json").write_text(json.dumps(body, indent=1, ensure_ascii=False) + "\n")
-    columns = report.columns
     lines = [
         f"# Benchmark: {report.name}",
         "",
         f"`lift bench {report.name}`, {report.started_at:%Y-%m-%d %H:%M} UTC.",
         f"Machine: {_words(report.machine)}. Settings: {_words(report.settings)}.",
         "",
-        "| " + " | ".join(columns) + " |",
-        "|" + "---|" * len(columns),
-        *("| " + " | ".join(_cell(row.get(column)) for column in columns) + " |" for row in report.rows),
+        *_table(report.rows),
+        *(["", "## One by one", "", *_table(report.details)] if report.details else []),
     ]
     page = folder / f"{report.name}.md"
     page.write_text("\n".join(lines) + "\n")
     return page
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    names = columns(rows)
+    return [
+        "| " + " | ".join(names) + " |",
+        "|" + "---|" * len(names),
+        *("| " + " | ".join(_cell(row.get(name)) for name in names) + " |" for row in rows),
+    ]
 
 
 def _words(values: dict[str, Any]) -> str:

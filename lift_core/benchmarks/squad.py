@@ -127,7 +127,8 @@ def run(
             "answers' tokens": MAX_TOKENS,
             "interval": "95 %, Student's t over documents",
         },
-        rows=[*rows_of(found), *found],
+        rows=rows_of(found),
+        details=found,
     )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from lift_core.benchmarks.report import Report, write_report
+from lift_core.benchmarks.report import Report, columns, write_report
 from lift_core.cli.output import print_json, print_table
 from lift_core.errors import LiftError
 
@@ -64,7 +64,8 @@ def measured(measure: Callable[[Progress], Report], quick: bool, as_json: bool) 
     if as_json:
         print_json(report.model_dump(mode="json"))
     else:
-        print_table(report.columns, [[each.get(column) for column in report.columns] for each in report.rows])
+        names = columns(report.rows)
+        print_table(names, [[each.get(name) for name in names] for each in report.rows])
     if quick:
         return
     try:

@@ -3,6 +3,7 @@
 import json
 
 from lift_core.benchmarks import Report, write_report
+from lift_core.benchmarks.report import columns
 
 
 def test_json_and_page_hold_the_same_figures(tmp_path):
@@ -13,7 +14,7 @@ def test_json_and_page_hold_the_same_figures(tmp_path):
     page = write_report(Report(name="training", settings={"pairs": 7}, rows=rows), tmp_path)
     body = json.loads((tmp_path / "training.json").read_text())
     assert body["rows"] == rows
-    assert set(body) == {"name", "started_at", "machine", "settings", "rows"}
+    assert set(body) == {"name", "started_at", "machine", "settings", "rows", "details"}
     assert body["machine"]["cores"] >= 1
     text = page.read_text()
     assert "| a step | s | 0.5 | 1.5 | 3 |" in text
@@ -27,6 +28,15 @@ def test_a_column_without_any_value_is_not_on_the_page(tmp_path):
         {"name": "lost", "ours": 0, "peer": None},
     ]
     report = Report(name="x", settings={}, rows=rows)
-    assert report.columns == ["name", "ours"]
+    assert columns(rows) == ["name", "ours"]
     text = write_report(report, tmp_path).read_text()
     assert "| put to ready | 3.5 |\n| lost | 0 |" in text
+
+
+def test_what_the_figures_come_from_has_a_table_of_its_own(tmp_path):
+    details = [{"name": "Tesla", "kept": 0.5}, {"name": "Normans", "kept": 0.25, "rejected": 3}]
+    report = Report(name="x", settings={}, rows=[{"name": "mean: kept", "ours": 0.375}], details=details)
+    text = write_report(report, tmp_path).read_text()
+    summary, one_by_one = text.split("## One by one")
+    assert "| mean: kept | 0.375 |" in summary and "Tesla" not in summary
+    assert "| Tesla | 0.5 | – |\n| Normans | 0.25 | 3 |" in one_by_one
