@@ -134,8 +134,8 @@ def test_from_the_api_exactly_the_documents_of_the_day(lift, documents, airflow)
     before = touched(lift, 1, 5)
     body = {
         "dag_id": "lift_reprocess",
-        "from_date": "2026-03-02T00:00:00Z",
-        "to_date": "2026-03-02T00:00:00Z",
+        "from_date": "2026-03-01T00:00:00Z",
+        "to_date": "2026-03-01T00:00:00Z",
         "reprocess_behavior": "completed",
         "dag_run_conf": {"recipe": "orchestration", "prefix": "backfill/"},
     }
