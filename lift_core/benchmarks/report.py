@@ -32,7 +32,7 @@ class Report(Record):
 
     ``ours`` and ``peer`` have the row's ``unit``; ``ratio`` is theirs to ours, measured in one run.
     A row without a peer has neither. ``details`` are what the rows were computed from, one for each
-    document say; they have a table of their own, on the page alone.
+    document say; they are written, and not printed.
     """
 
     name: str
