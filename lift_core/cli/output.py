@@ -11,13 +11,13 @@ from typing import Any
 
 import click
 
+_PIPED_WIDTH = 240
+"""Columns of a table that no terminal shows."""
+
 
 def print_json(body: Any) -> None:
     """Print one JSON document to stdout and nothing else."""
     click.echo(json.dumps(body, ensure_ascii=False, indent=2, default=str))
-
-
-_PIPED_WIDTH = 240
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], title: str | None = None) -> None:
