@@ -2,12 +2,14 @@
 
 import functools
 import json
+import logging
 import os
 import ssl
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+import structlog
 
 # Workers beside each other have the cores; threads of torch that wait for theirs in a loop take them away.
 # Before torch is loaded, which is later.
@@ -109,6 +111,20 @@ def certificates():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ssl, "create_default_context", functools.cache(ssl.create_default_context))
         yield
+
+
+@pytest.fixture(autouse=True)
+def logs_as_before():
+    """A command that a test runs in this process sends the logs to its own stderr, which is gone after it."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    configured, found = structlog.is_configured(), structlog.get_config()
+    yield
+    root.handlers[:], root.level = handlers, level
+    if configured:
+        structlog.configure(**found)
+    else:
+        structlog.reset_defaults()
 
 
 # --- training -----------------------------------------------------------------------------------

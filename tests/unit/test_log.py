@@ -4,7 +4,6 @@ import json
 import logging
 import sys
 
-import pytest
 import structlog
 
 from lift_core.log import configure, logger_for, told_of
@@ -24,16 +23,7 @@ CLAIM = Claim(
 )
 
 
-@pytest.fixture
-def as_before():
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:], root.level = handlers, level
-    structlog.reset_defaults()
-
-
-def test_lines_of_a_step_name_the_document_also_those_of_libraries(as_before, capsys):
+def test_lines_of_a_step_name_the_document_also_those_of_libraries(capsys):
     configure("json")
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     with told_of(CLAIM, adapter="a-v1"):
