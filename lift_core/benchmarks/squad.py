@@ -76,10 +76,15 @@ class Excerpt:
 class Written:
     """A document's judged pairs, how good they are, and what they took."""
 
-    kept: list[QAPair]
+    judged: list[JudgedPair]
     checked: list[QAPair]
     """What would be kept without the reader; empty where the recipe has none."""
     figures: dict[str, float]
+
+    @property
+    def kept(self) -> list[QAPair]:
+        """What is learned."""
+        return [each.pair for each in self.judged if each.kept]
 
 
 def run(
@@ -160,37 +165,38 @@ def _measure(
     """A document's row: one figure a column."""
     row: dict[str, Any] = {"name": excerpt.title, "n": len(excerpt.questions)}
     said("writing pairs")
-    written = _write(excerpt, recipe, settings)
+    written = write_pairs(excerpt, recipe, settings)
     row.update(written.figures)
     said("learning the pairs")
-    learned, seconds = _train(excerpt, written.kept, recipe, backbone)
-    row[LEARNED] = _score(excerpt, recipe, settings, learned, said)
+    learned, seconds = learn(excerpt, written.kept, recipe, backbone)
+    row[LEARNED] = score(excerpt, recipe, settings, learned, said)
     row["training s"] = round(seconds, 1)
     if written.checked:
         said("learning what the checks alone keep")
-        learned, _ = _train(excerpt, written.checked, recipe, backbone)
-        row[CHECKED] = _score(excerpt, recipe, settings, learned, said)
+        learned, _ = learn(excerpt, written.checked, recipe, backbone)
+        row[CHECKED] = score(excerpt, recipe, settings, learned, said)
     said("learning the raw text")
     learned, epochs, raw_seconds = _train_raw(excerpt, recipe, backbone, seconds)
-    row[RAW] = _score(excerpt, recipe, settings, learned, said)
+    row[RAW] = score(excerpt, recipe, settings, learned, said)
     row["raw epochs"], row["raw training s"] = epochs, round(raw_seconds, 1)
-    row[BASE] = _score(excerpt, recipe, settings, None, said)
+    row[BASE] = score(excerpt, recipe, settings, None, said)
     if untaught:
         said("writing pairs, untaught")
         generator = recipe.generator.model_copy(update={"model": recipe.base_model})
         own = recipe.model_copy(update={"generator": generator})
-        written = _write(excerpt, own, written_elsewhere(settings, untaught))
+        written = write_pairs(excerpt, own, written_elsewhere(settings, untaught))
         row.update({f"untaught {name}": value for name, value in written.figures.items()})
         row[UNTAUGHT] = row[BASE]
         # Without pairs there is no adapter: the base model answers.
         if len(written.kept) >= recipe.training.pairs_per_step:
             said("learning the untaught generator's pairs")
-            learned, _ = _train(excerpt, written.kept, recipe, backbone)
-            row[UNTAUGHT] = _score(excerpt, recipe, settings, learned, said)
+            learned, _ = learn(excerpt, written.kept, recipe, backbone)
+            row[UNTAUGHT] = score(excerpt, recipe, settings, learned, said)
     return row
 
 
-def _write(excerpt: Excerpt, recipe: Recipe, settings: Settings) -> Written:
+def write_pairs(excerpt: Excerpt, recipe: Recipe, settings: Settings) -> Written:
+    """What the generator writes about an excerpt, judged."""
     segments = split(excerpt.text, recipe.segmentation)
     began = time.monotonic()
 
@@ -206,7 +212,7 @@ def _write(excerpt: Excerpt, recipe: Recipe, settings: Settings) -> Written:
     faithfulness = report.faithfulness
     checked = checks_alone(judged, recipe) if recipe.gate.reader else []
     return Written(
-        [each.pair for each in judged if each.kept],
+        judged,
         checked,
         {
             "segments": len(segments),
@@ -244,7 +250,7 @@ def checks_alone(judged: Sequence[JudgedPair], recipe: Recipe) -> list[QAPair]:
     return kept
 
 
-def _train(
+def learn(
     excerpt: Excerpt, pairs: Sequence[QAPair], recipe: Recipe, backbone: Backbone
 ) -> tuple[tempfile.TemporaryDirectory[str], float]:
     """The adapter's folder, and the seconds of processor time that it took: those of a clock would count what
@@ -269,11 +275,11 @@ def _train_raw(
     """An adapter of the raw text that took about ``seconds``: its folder, its epochs, and what it took."""
     taken: list[float] = []
     for epochs in TIMED_EPOCHS:
-        folder, took = _train(excerpt, [], _with_training(recipe, raw_text="only", epochs=epochs), backbone)
+        folder, took = learn(excerpt, [], _with_training(recipe, raw_text="only", epochs=epochs), backbone)
         folder.cleanup()
         taken.append(took)
     epochs = fitting_epochs(seconds, taken)
-    learned, took = _train(excerpt, [], _with_training(recipe, raw_text="only", epochs=epochs), backbone)
+    learned, took = learn(excerpt, [], _with_training(recipe, raw_text="only", epochs=epochs), backbone)
     return learned, epochs, took
 
 
@@ -292,7 +298,7 @@ def _with_training(recipe: Recipe, **changes: Any) -> Recipe:
     return recipe.model_copy(update={"training": recipe.training.model_copy(update=changes)})
 
 
-def _score(
+def score(
     excerpt: Excerpt,
     recipe: Recipe,
     settings: Settings,

@@ -211,4 +211,42 @@ def squad(data: Path, words: int | None, untaught: str, quick: bool, as_json: bo
     measured(measure, quick, as_json)
 
 
-COMMANDS = (synthesis, gate, overlap, length, squad)
+@click.command()
+@squad_option
+@click.option("--words", type=click.IntRange(min=50), help="Of each article (default: 400).")
+@click.option("--documents", type=click.IntRange(min=1), help="How many of the articles (default: all ten).")
+@quick_option
+@json_option
+def factors(data: Path, words: int | None, documents: int | None, quick: bool, as_json: bool) -> None:
+    """What moves an adapter's F1: epochs, rate, rank, gate, completions, temperature. The stack must be up.
+
+    One setting at a time is changed around the recipe, which is LIFT_RECIPE; documents and questions are
+    those of `lift bench squad`. On two cores it takes hours: Ctrl-C ends it with the documents that are done.
+
+    
+    Example:
+      lift bench factors --data ../shared/data/public --words 200
+    """
+    share_cores()
+    from lift_core.benchmarks import factors
+    from lift_core.recipes import load_recipe
+    from lift_core.settings import get_settings
+
+    settings = get_settings()
+    recipe = load_recipe(settings.recipe)
+
+    def measure(progress: Progress) -> Report:
+        return factors.run(
+            settings,
+            data,
+            recipe,
+            quick=quick,
+            words=words or factors.WORDS,
+            documents=documents,
+            on_progress=progress,
+        )
+
+    measured(measure, quick, as_json)
+
+
+COMMANDS = (synthesis, gate, overlap, length, squad, factors)
