@@ -8,8 +8,9 @@ before, once for all runs.
 With G the time of generation alone and e that of one epoch alone, E epochs one after the other take G + E e.
 Where the generator and the trainer do not hinder each other, only the first epoch can hide behind the
 generation: max(G, e) + (E - 1) e is the bound. On cores that both share it cannot be reached by overlapping
-work, only by filling the time in which one of them alone leaves cores idle. To compare on a larger machine,
-start the stack and the benchmark on the same cores (``taskset``).
+work, only by filling the time in which one of them alone leaves cores idle. On cores of their own
+(``apart``: the stack and the benchmark are each started under ``taskset``) the two are to each other as on a
+GPU each.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from __future__ import annotations
 import json
 import os
 import statistics
+import sys
 import tempfile
 import threading
 import time
@@ -27,10 +29,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lift_core import stack
 from lift_core.base_models import base_model_folder
 from lift_core.benchmarks.report import Report
 from lift_core.benchmarks.scratch import Scratch, scratch
 from lift_core.errors import LiftError
+from lift_core.processor import usable_cores
 from lift_core.records import Claim, Recipe
 from lift_core.settings import Settings
 from lift_core.steps import Steps
@@ -77,18 +81,23 @@ def run(
     *,
     quick: bool,
     rounds: int = ROUNDS,
+    apart: bool = False,
     on_progress: Progress,
 ) -> Report:
     """Measure on one document; PostgreSQL, the object store and the generator's server must be up.
 
-    With 1 epoch and with the recipe's, each arm ``rounds`` times; ``quick``: 1 epoch, once. ``on_progress``
-    gets what is under way, how many runs are done, and how many there are.
+    With 1 epoch and with the recipe's, each arm ``rounds`` times; ``quick``: 1 epoch, once. ``apart`` says
+    that the generator must have other cores than this process. ``on_progress`` gets what is under way, how
+    many runs are done, and how many there are.
 
     Raises:
-        LiftError: a service is away, or the document could not be learned.
+        LiftError: a service is away, the document could not be learned, or the cores are not ``apart``.
     """
     import torch
 
+    own, theirs = usable_cores(), generators_cores(settings)
+    if apart:
+        check_apart(own, theirs)
     rounds = 1 if quick else rounds
     epochs = (1,) if quick else tuple(dict.fromkeys((1, recipe.training.epochs)))
     arms = order_of(rounds, epochs)
@@ -105,13 +114,16 @@ def run(
             if number:
                 found[arm].append(times)
     return Report(
-        name="overlap",
+        name="overlap-apart" if apart else "overlap",
+        command="overlap --apart" if apart else "overlap",
         settings={
             "document": file.name,
             "base model": recipe.base_model,
             "generator": recipe.generator.model,
             "rounds": rounds,
-            "threads": torch.get_num_threads(),
+            "trainer's cores": _listed(own),
+            "generator's cores": "not known" if theirs is None else _listed(theirs),
+            "trainer's threads": torch.get_num_threads(),
             "GOMP_SPINCOUNT": os.environ.get("GOMP_SPINCOUNT", "default"),
             "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "default"),
             "paper's ours/peer at 8K": PAPER_RATIO,
@@ -128,6 +140,37 @@ def order_of(rounds: int, epochs: Sequence[int]) -> list[Arm]:
         for count in epochs
         for overlapped in ((False, True) if number % 2 == 0 else (True, False))
     ]
+
+
+def generators_cores(settings: Settings) -> list[int] | None:
+    """Numbers of the cores that the embedded stack's generator may use; None where another one is asked."""
+    service = stack.status(settings.home).service("vllm-generator")
+    if service is None or service.pid is None or service.url != settings.generator_url:
+        return None
+    return sorted(os.sched_getaffinity(service.pid)) if sys.platform == "linux" else None
+
+
+def check_apart(own: Sequence[int], theirs: Sequence[int] | None) -> None:
+    """Make sure that trainer and generator share no core.
+
+    Raises:
+        LiftError: they do, or nobody knows.
+    """
+    if theirs is None:
+        raise LiftError(
+            "the cores of the generator are not known, as it is not the embedded stack's, or that is not "
+            "up: start it with `taskset -c 0 lift up --without-airflow`"
+        )
+    if shared := sorted(set(own) & set(theirs)):
+        raise LiftError(
+            f"generator and trainer share cores ({_listed(shared)}): stop the stack, start it on some with "
+            "`taskset -c 0 lift up --without-airflow`, and this on others with "
+            "`taskset -c 1 lift bench overlap --apart`"
+        )
+
+
+def _listed(cores: Sequence[int]) -> str:
+    return " ".join(map(str, cores))
 
 
 def bound(generation: float, epoch: float, epochs: int) -> float:

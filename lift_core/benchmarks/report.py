@@ -32,10 +32,12 @@ class Report(Record):
 
     ``ours`` and ``peer`` have the row's ``unit``; ``ratio`` is theirs to ours, measured in one run.
     A row without a peer has neither. ``details`` are what the rows were computed from, one for each
-    document say; they are written, and not printed.
+    document say; they are written, and not printed. ``command`` is what comes after ``lift bench`` where that
+    is not the name.
     """
 
     name: str
+    command: str = ""
     started_at: datetime = Field(default_factory=lambda: datetime.now(UTC))
     machine: dict[str, Any] = Field(default_factory=machine)
     settings: dict[str, Any]
@@ -56,7 +58,7 @@ def write_report(report: Report, folder: Path) -> Path:
     lines = [
         f"# Benchmark: {report.name}",
         "",
-        f"`lift bench {report.name}`, {report.started_at:%Y-%m-%d %H:%M} UTC.",
+        f"`lift bench {report.command or report.name}`, {report.started_at:%Y-%m-%d %H:%M} UTC.",
         f"Machine: {_words(report.machine)}. Settings: {_words(report.settings)}.",
         "",
         *_table(report.rows),

@@ -103,9 +103,14 @@ def gate(
     help="The document; by default the sample that `lift demo` takes.",
 )
 @click.option("--rounds", type=click.IntRange(min=1), help="Of every arm (default: 3).")
+@click.option(
+    "--apart",
+    is_flag=True,
+    help="The generator has cores of its own, as it would have a GPU; both are started under taskset.",
+)
 @quick_option
 @json_option
-def overlap(file: Path | None, rounds: int | None, quick: bool, as_json: bool) -> None:
+def overlap(file: Path | None, rounds: int | None, apart: bool, quick: bool, as_json: bool) -> None:
     """Training while pairs are written, against generating first. The stack must be up.
 
     It needs PostgreSQL, the object store and the generator's server, and works in a database of its own. The
@@ -115,6 +120,8 @@ def overlap(file: Path | None, rounds: int | None, quick: bool, as_json: bool) -
     Example:
       lift bench overlap --quick
       lift bench overlap --file report.md
+      taskset -c 0 lift up --without-airflow
+      taskset -c 1 lift bench overlap --apart
     """
     share_cores()
     from lift_core.benchmarks import overlap
@@ -133,6 +140,7 @@ def overlap(file: Path | None, rounds: int | None, quick: bool, as_json: bool) -
             recipe,
             quick=quick,
             rounds=rounds or overlap.ROUNDS,
+            apart=apart,
             on_progress=progress,
         )
 

@@ -1,10 +1,25 @@
 """The overlap benchmark: what bounds it, in which order the arms run, what its rows say of given times."""
 
+import os
 from collections import Counter
 
 import pytest
 
-from lift_core.benchmarks.overlap import Arm, Times, bound, order_of, rows_of
+from lift_core import stack
+from lift_core.benchmarks import overlap
+from lift_core.benchmarks.overlap import (
+    Arm,
+    Times,
+    bound,
+    check_apart,
+    generators_cores,
+    order_of,
+    rows_of,
+)
+from lift_core.errors import LiftError
+from lift_core.recipes import load_recipe
+from lift_core.settings import Settings
+from lift_core.stack.state import ServiceStatus, StackStatus
 
 
 @pytest.mark.parametrize(
@@ -55,3 +70,43 @@ def test_a_ratio_is_named_for_what_it_is_and_not_by_the_reports_word_for_its_inv
     rows = rows_of({Arm(1, False): [Times(4, 6, 9)], Arm(1, True): [Times(4, 5, 9)]})
     assert all("ratio" not in row for row in rows)
     assert rows[0]["ours/peer"] == pytest.approx(5 / 6, abs=0.001)
+
+
+def test_generator_and_trainer_are_apart_where_they_share_no_core():
+    check_apart([2, 3], [0, 1])
+    with pytest.raises(LiftError, match=r"share cores \(1 2\).*taskset -c 1 lift bench overlap --apart"):
+        check_apart([1, 2, 3], [0, 1, 2])
+    with pytest.raises(LiftError, match="not the embedded stack's"):
+        check_apart([1], None)
+
+
+@pytest.fixture
+def running(monkeypatch, tmp_path):
+    """Settings of a stack whose generator is this very process."""
+    service = ServiceStatus(
+        name="vllm-generator", state="ready", pid=os.getpid(), url="http://127.0.0.1:9/v1", log="x"
+    )
+    monkeypatch.setattr(
+        stack, "status", lambda home: StackStatus(home=home, phase="ready", services=(service,))
+    )
+    return Settings(home=tmp_path, generator_url=service.url, _env_file=None)
+
+
+def test_the_generators_cores_are_those_of_its_process(running):
+    assert generators_cores(running) == sorted(os.sched_getaffinity(0))
+
+
+def test_the_cores_of_a_generator_elsewhere_are_not_known(running, tmp_path):
+    assert generators_cores(running.model_copy(update={"generator_url": "http://other:9/v1"})) is None
+
+
+def test_nothing_is_measured_where_the_cores_are_not_apart(running, tmp_path):
+    with pytest.raises(LiftError, match="share cores"):
+        overlap.run(
+            running,
+            tmp_path / "no.md",
+            load_recipe("embedded"),
+            quick=True,
+            apart=True,
+            on_progress=lambda *_: None,
+        )

@@ -14,12 +14,18 @@ def test_json_and_page_hold_the_same_figures(tmp_path):
     page = write_report(Report(name="training", settings={"pairs": 7}, rows=rows), tmp_path)
     body = json.loads((tmp_path / "training.json").read_text())
     assert body["rows"] == rows
-    assert set(body) == {"name", "started_at", "machine", "settings", "rows", "details"}
+    assert set(body) == {"name", "command", "started_at", "machine", "settings", "rows", "details"}
     assert body["machine"]["cores"] >= 1
     text = page.read_text()
     assert "| a step | s | 0.5 | 1.5 | 3 |" in text
     assert "| put to ready | s | 12.3 | – | – |" in text
     assert "pairs 7" in text
+
+
+def test_the_page_says_by_which_command_it_was_made(tmp_path):
+    report = Report(name="overlap-apart", command="overlap --apart", settings={}, rows=[])
+    assert "`lift bench overlap --apart`, " in write_report(report, tmp_path).read_text()
+    assert "`lift bench x`, " in write_report(Report(name="x", settings={}, rows=[]), tmp_path).read_text()
 
 
 def test_a_column_without_any_value_is_not_on_the_page(tmp_path):
