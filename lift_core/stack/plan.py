@@ -26,7 +26,7 @@ from lift_core.recipes import load_recipe
 from lift_core.settings import Settings
 from lift_core.stack import airflow, postgres, seaweedfs, vllm
 from lift_core.stack.models import GENERATOR_NAME
-from lift_core.stack.ports import HOST, choose_ports, is_free
+from lift_core.stack.ports import HOST, PortClaims, choose_ports, is_free
 from lift_core.stack.service import HOME_MARK, Service, get_json
 from lift_core.stack.state import Secrets, ensure_secrets, read_status, write_stack_env
 
@@ -46,14 +46,17 @@ _EMBEDDED_GUARD = {
 }
 
 
-def make_plan(home: Path, with_airflow: bool = True, with_vllm: bool = True) -> Plan:
+def make_plan(
+    home: Path, with_airflow: bool = True, with_vllm: bool = True, claims: PortClaims | None = None
+) -> Plan:
     """Services in start order, their ports, and what the user should be told about them.
 
-    Writes ``secrets.json`` and ``stack.env``. Only for the supervisor that holds the lock.
+    ``claims`` hold the ports for as long as the services run. Writes ``secrets.json`` and ``stack.env``. Only
+    for the supervisor that holds the lock.
     """
     known = read_status(home)
     own = Settings(home=home)  # from the environment alone: what the user names is not started
-    ports, notes = choose_ports(known.ports if known else {}, own.port_offset)
+    ports, notes = choose_ports(known.ports if known else {}, own.port_offset, claims)
     made = ensure_secrets(home)
     airflow_url = os.environ.get("LIFT_AIRFLOW_DATABASE_URL", "")
     services: list[Service] = []

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Mapping
+import sys
+from collections.abc import Collection, Mapping
 from pathlib import Path
+from types import TracebackType
 
 from lift_core.errors import ServiceUnavailableError
 
@@ -28,12 +30,54 @@ _SOCKETS = Path("/tmp")  # noqa: S108 - where SeaweedFS itself puts them
 _TRIES = 500
 
 
-def choose_ports(previous: Mapping[str, int], offset: int = 0) -> tuple[dict[str, int], list[str]]:
+class PortClaims:
+    """What other stacks of this machine need to know: which ports one has, from its choice to its end.
+
+    A server binds its port long after it was chosen, vLLM minutes later, and then shares it with another
+    vLLM without a word: half of the requests of either stack would go to the other. A claim is a socket with
+    an abstract name; the kernel lets go of it when the process ends. Only Linux has those, and only within
+    one network namespace, which is how far ports reach too.
+    """
+
+    def __init__(self) -> None:
+        self._held: list[socket.socket] = []
+
+    def __enter__(self) -> PortClaims:
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        while self._held:
+            self._held.pop().close()
+
+    def take(self, ports: Collection[int]) -> bool:
+        """Claim all of these ports, or none where another stack has one of them."""
+        if sys.platform != "linux":
+            return True
+        taken: list[socket.socket] = []
+        for port in ports:
+            claim = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            taken.append(claim)
+            try:
+                claim.bind(f"\0lift-stack-port-{port}")
+            except OSError:
+                for each in taken:
+                    each.close()
+                return False
+        self._held += taken
+        return True
+
+
+def choose_ports(
+    previous: Mapping[str, int], offset: int = 0, claims: PortClaims | None = None
+) -> tuple[dict[str, int], list[str]]:
     """A free port for every service, and a note for each that is not the default.
 
     A port used before by this home comes first, so that addresses stay; then the default with ``offset``
     added; then the next free one above it. Only for a stack that does not run: its own services
-    would be taken for strangers.
+    would be taken for strangers. With ``claims`` the ports are claimed, and those of other stacks left alone.
+
+    Raises:
+        ServiceUnavailableError: a service finds none.
     """
     chosen: dict[str, int] = {}
     notes: list[str] = []
@@ -44,7 +88,8 @@ def choose_ports(previous: Mapping[str, int], offset: int = 0) -> tuple[dict[str
         first = [previous[name]] if name in previous else []
         for port in [*first, *range(default, default + _TRIES)]:
             wanted = {port + offset for offset in offsets}
-            if not wanted & taken and all(is_free(each) and not _is_blocked(each) for each in wanted):
+            free = not wanted & taken and all(is_free(each) and not _is_blocked(each) for each in wanted)
+            if free and (claims is None or claims.take(wanted)):
                 break
         else:
             raise ServiceUnavailableError(f"no free port for {name} in {default}..{default + _TRIES}")

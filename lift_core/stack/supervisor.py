@@ -250,6 +250,7 @@ def _describe(code: int) -> str:
 def main() -> int:
     """Supervise one home; exit code 1 if another supervisor does."""
     from lift_core.stack.plan import make_plan
+    from lift_core.stack.ports import PortClaims
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("home", type=Path)
@@ -264,9 +265,12 @@ def main() -> int:
             sys.stderr.write(f"another supervisor runs for {home}\n")
             return 1
         time.sleep(0.1)
-    with lock:
+    with lock, PortClaims() as claims:
         services, ports, notes = make_plan(
-            home, with_airflow=not options.without_airflow, with_vllm=not options.without_vllm
+            home,
+            with_airflow=not options.without_airflow,
+            with_vllm=not options.without_vllm,
+            claims=claims,
         )
         Supervisor(home, services, ports, notes).run()
     return 0

@@ -2,12 +2,13 @@
 
 import socket
 import stat
+import sys
 
 import pytest
 
 from lift_core.settings import Settings
 from lift_core.stack import ports as ports_module
-from lift_core.stack.ports import DEFAULT_PORTS, HOST, choose_ports
+from lift_core.stack.ports import DEFAULT_PORTS, HOST, PortClaims, choose_ports
 from lift_core.stack.state import (
     ServiceStatus,
     StackStatus,
@@ -82,6 +83,24 @@ def test_a_taken_port_is_replaced_and_told(listener, monkeypatch):
     assert again == ports
     grpc = [port + 10_000 for name, port in ports.items() if name.startswith("s3")]
     assert len({*ports.values(), *grpc}) == len(ports) + len(grpc)
+
+
+# Where no other stack of this machine is likely to be.
+_OFFSET = 1700
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="claims are Linux's abstract sockets")
+def test_two_stacks_that_start_at_once_get_different_ports():
+    with PortClaims() as one, PortClaims() as other:
+        # Nobody listens on any of them yet.
+        ours, _ = choose_ports({}, _OFFSET, one)
+        theirs, notes = choose_ports({}, _OFFSET, other)
+        assert not set(ours.values()) & set(theirs.values())
+        assert any("vllm-generator" in note for note in notes)
+        # The addresses of a stack that runs are not given away as those of before either.
+        assert not set(choose_ports(ours, _OFFSET, other)[0].values()) & set(ours.values())
+    with PortClaims() as later:
+        assert choose_ports(ours, _OFFSET, later)[0] == ours
 
 
 @pytest.mark.parametrize(("rank", "fits"), [(1, 1), (12, 16), (32, 32), (129, 256)])
