@@ -29,7 +29,7 @@ from lift_core.benchmarks.routing import kept_back
 from lift_core.benchmarks.scratch import Scratch, scratch
 from lift_core.errors import LiftError
 from lift_core.evaluation.closed_book import answers
-from lift_core.evaluation.loading import add_adapter, load_base
+from lift_core.evaluation.loading import add_adapter, fastest_dtype, load_base
 from lift_core.evaluation.scoring import f1
 from lift_core.evaluation.statistics.bootstrap import FEWEST_ITEMS, mean_difference
 from lift_core.prompting import messages, with_context
@@ -235,11 +235,7 @@ def _ask(
     on_progress: Progress,
 ) -> dict[str, dict[str, list[float]]]:
     """F1 of every question, by group of questions and by who answered."""
-    import torch
-
-    base, tokenizer = load_base(
-        base_folder, torch.bfloat16 if recipe.training.precision == "bf16" else torch.float32
-    )
+    base, tokenizer = load_base(base_folder, fastest_dtype(recipe.training.precision))
     last = document.last_third()
     seen = evenly(document.seen(visible), len(last))
     asked = [*last, *seen]

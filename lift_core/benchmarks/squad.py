@@ -35,7 +35,7 @@ from lift_core.benchmarks.length import read_articles
 from lift_core.benchmarks.report import Report
 from lift_core.documents import split
 from lift_core.evaluation.closed_book import answers
-from lift_core.evaluation.loading import add_adapter, load_base
+from lift_core.evaluation.loading import add_adapter, fastest_dtype, load_base
 from lift_core.evaluation.scoring import f1
 from lift_core.records import JudgedPair, PairReport, QAPair, Recipe
 from lift_core.settings import Settings
@@ -306,12 +306,9 @@ def score(
     said: Callable[[str], None],
 ) -> float:
     """Mean F1 of the answers from the query alone; the adapter's folder is removed."""
-    import torch
-
     said("asking")
     model, tokenizer = load_base(
-        base_model_folder(recipe, settings),
-        torch.bfloat16 if recipe.training.precision == "bf16" else torch.float32,
+        base_model_folder(recipe, settings), fastest_dtype(recipe.training.precision)
     )
     if adapter is not None:
         model = add_adapter(model, Path(adapter.name))

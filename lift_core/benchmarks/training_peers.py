@@ -266,14 +266,11 @@ def _outcome(job: Job, watch: Watch) -> Outcome:
 
 
 def _ask(job: Job, folder: Path) -> dict[str, float]:
-    """Mean closed-book F1 of the adapter in ``folder``, loaded as the proof loads it."""
-    import torch
-
+    """Mean closed-book F1 of the adapter in ``folder``."""
     from lift_core.evaluation.closed_book import answers
-    from lift_core.evaluation.loading import add_adapter, load_base
+    from lift_core.evaluation.loading import add_adapter, fastest_dtype, load_base
 
-    dtype = torch.bfloat16 if job.recipe.training.precision == "bf16" else torch.float32
-    base, tokenizer = load_base(job.base_path, dtype)
+    base, tokenizer = load_base(job.base_path, fastest_dtype(job.recipe.training.precision))
     model = add_adapter(base, folder)
 
     def mean(questions: Sequence[Question]) -> float:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from lift_core.errors import ProofError, TransientError
+from lift_core.processor import multiplies_bf16
 
 WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
@@ -29,6 +30,16 @@ def check_files(folder: Path, expected: Mapping[str, str]) -> None:
         with (folder / name).open("rb") as handle:
             if hashlib.file_digest(handle, "sha256").hexdigest() != sha256:
                 raise TransientError(f"{name} is not the file that was registered: its sha256 differs")
+
+
+def fastest_dtype(precision: str) -> torch.dtype:
+    """The one in which a model of a recipe's ``bf16`` or ``fp32`` is asked: float32 where bf16 is slower.
+
+    bf16's numbers are float32's too, and sums are rounded less: the answers are those that vLLM gives on
+    such a processor.
+    """
+    slow = not torch.cuda.is_available() and not multiplies_bf16()
+    return torch.float32 if precision == "fp32" or slow else torch.bfloat16
 
 
 def load_base(base_path: Path, dtype: torch.dtype = torch.float32) -> tuple[Any, Any]:

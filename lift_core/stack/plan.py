@@ -116,6 +116,9 @@ def stack_env(own: Settings, ports: dict[str, int], made: Secrets) -> dict[str, 
     values["LIFT_GATEWAY_API_KEY"] = gateway_key.get_secret_value()
     if own.recipe == EMBEDDED_RECIPE:
         values |= _EMBEDDED_GUARD
+        if vllm.precision() == "float32":
+            # What is slow for the servers is slow for the guard's own engine.
+            values["LIFT_EVALUATION_PRECISION"] = "fp32"
     return values
 
 

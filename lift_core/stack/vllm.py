@@ -44,7 +44,7 @@ def command(
         *(sys.executable, "-m", "vllm.entrypoints.openai.api_server"),
         *("--model", str(model), "--served-model-name", model.name),
         *("--host", HOST, "--port", str(port)),
-        *("--dtype", _precision(), "--max-model-len", str(MAX_MODEL_LEN)),
+        *("--dtype", precision(), "--max-model-len", str(MAX_MODEL_LEN)),
     ]
     if lora_rank is not None:
         words += ["--enable-lora", "--max-lora-rank", str(fitting_rank(lora_rank))]
@@ -114,7 +114,7 @@ def _sharing_environment() -> dict[str, str]:
     return values
 
 
-def _precision() -> str:
+def precision() -> str:
     """The precision in which the model is computed: on a CPU the processor's faster one."""
     return "bfloat16" if not is_cpu_build() or multiplies_bf16() else "float32"
 

@@ -10,7 +10,8 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from lift_core.errors import ProofError, TransientError
-from lift_core.evaluation.loading import add_adapter, check_files, load_base
+from lift_core.evaluation import loading
+from lift_core.evaluation.loading import add_adapter, check_files, fastest_dtype, load_base
 from lift_core.training.tiny_model import make_tiny_model
 
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
@@ -60,6 +61,21 @@ def test_the_base_model_is_loaded_in_the_precision_that_is_asked_for(tiny, adapt
     assert {parameter.dtype for parameter in model.parameters()} == {torch.bfloat16}
     assert tokenizer.decode(tokenizer.encode("Brindle")) == "Brindle"
     assert logits(add_adapter(model, adapter)).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize(
+    ("recipes", "fast_bf16", "cuda", "asked"),
+    [
+        ("bf16", True, False, torch.bfloat16),
+        ("bf16", False, False, torch.float32),
+        ("bf16", False, True, torch.bfloat16),
+        ("fp32", True, False, torch.float32),
+    ],
+)
+def test_a_model_is_asked_in_the_faster_precision(monkeypatch, recipes, fast_bf16, cuda, asked):
+    monkeypatch.setattr(loading, "multiplies_bf16", lambda: fast_bf16)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    assert fastest_dtype(recipes) == asked
 
 
 @pytest.mark.parametrize("name", [WEIGHTS, CONFIG])

@@ -2,7 +2,11 @@
 
 import pytest
 
+from lift_core.settings import Settings
 from lift_core.stack import vllm
+from lift_core.stack.plan import stack_env
+from lift_core.stack.ports import DEFAULT_PORTS
+from lift_core.stack.state import ensure_secrets
 
 
 def precision(tmp_path):
@@ -18,3 +22,11 @@ def test_the_model_is_computed_in_the_faster_precision(monkeypatch, tmp_path, cp
     monkeypatch.setattr(vllm, "is_cpu_build", lambda: cpu_build)
     monkeypatch.setattr(vllm, "multiplies_bf16", lambda: fast_bf16)
     assert precision(tmp_path) == expected
+
+
+@pytest.mark.parametrize(("fast_bf16", "expected"), [(True, None), (False, "fp32")])
+def test_the_embedded_guard_asks_in_the_faster_precision_too(monkeypatch, tmp_path, fast_bf16, expected):
+    monkeypatch.setattr(vllm, "is_cpu_build", lambda: True)
+    monkeypatch.setattr(vllm, "multiplies_bf16", lambda: fast_bf16)
+    values = stack_env(Settings(home=tmp_path, _env_file=None), DEFAULT_PORTS, ensure_secrets(tmp_path))
+    assert values.get("LIFT_EVALUATION_PRECISION") == expected
