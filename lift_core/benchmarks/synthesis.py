@@ -88,17 +88,25 @@ class Run:
     cached_tokens: int | None
 
 
-def run(settings: Settings, file: Path, recipe: Recipe, *, quick: bool, on_progress: Progress) -> Report:
+def run(
+    settings: Settings,
+    file: Path,
+    recipe: Recipe,
+    *,
+    quick: bool,
+    rounds: int = ROUNDS,
+    on_progress: Progress,
+) -> Report:
     """Measure with the recipe's generator, on one document; its server must be up.
 
-    ``on_progress`` gets what is under way, how many runs are done, and how many there are.
+    Each arm runs ``rounds`` times, fewer with ``quick``. ``on_progress`` gets what is under way, how many runs are done, and how many there are.
 
     Raises:
         ServiceUnavailableError: the generator's server does not answer.
         LiftError: it does not serve the recipe's model, or the document is too short.
     """
     _check_server(settings, recipe.generator)
-    rounds, most = (QUICK_ROUNDS, QUICK_SEGMENTS) if quick else (ROUNDS, SEGMENTS)
+    rounds, most = (QUICK_ROUNDS, QUICK_SEGMENTS) if quick else (rounds, SEGMENTS)
     document = _document(settings, file, recipe, most)
     compared = comparisons(recipe.generator)
     found: dict[Comparison, list[tuple[Run, Run]]] = {each: [] for each in compared}

@@ -18,9 +18,10 @@ from lift_core.cli.output import json_option
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="The document; by default the sample that `lift demo` takes, which is short.",
 )
+@click.option("--rounds", type=click.IntRange(min=1), help="Of every arm (default: 5).")
 @quick_option
 @json_option
-def synthesis(file: Path | None, quick: bool, as_json: bool) -> None:
+def synthesis(file: Path | None, rounds: int | None, quick: bool, as_json: bool) -> None:
     """Writing pairs: our client beside a plain loop, and contexts beside each other. The stack must be up.
 
     It needs the generator's server alone, and nobody else asking it. The recipe is LIFT_RECIPE.
@@ -40,7 +41,14 @@ def synthesis(file: Path | None, quick: bool, as_json: bool) -> None:
     recipe = load_recipe(settings.recipe)
 
     def measure(progress: Progress) -> Report:
-        return synthesis.run(settings, document, recipe, quick=quick, on_progress=progress)
+        return synthesis.run(
+            settings,
+            document,
+            recipe,
+            quick=quick,
+            rounds=rounds or synthesis.ROUNDS,
+            on_progress=progress,
+        )
 
     measured(measure, quick, as_json)
 
