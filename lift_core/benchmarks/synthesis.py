@@ -99,7 +99,8 @@ def run(
 ) -> Report:
     """Measure with the recipe's generator, on one document; its server must be up.
 
-    Each arm runs ``rounds`` times, fewer with ``quick``. ``on_progress`` gets what is under way, how many runs are done, and how many there are.
+    Each arm runs ``rounds`` times, fewer with ``quick``. ``on_progress`` gets what is under way, how many
+    runs are done, and how many there are.
 
     Raises:
         ServiceUnavailableError: the generator's server does not answer.
