@@ -29,6 +29,7 @@ from lift_core.benchmarks.squad import (
     score,
     write_pairs,
 )
+from lift_core.errors import LiftError
 from lift_core.records import QAPair, Recipe
 from lift_core.settings import Settings
 from lift_core.training import Backbone
@@ -106,20 +107,22 @@ def run(
     quick: bool,
     words: int = WORDS,
     documents: int | None = None,
+    only: Sequence[str] = (),
     on_progress: Progress,
 ) -> Report:
-    """Measure; the generator's server must be up. ``data`` is the folder of the set.
+    """Measure; the generator's server must be up. ``data`` is the folder of the set, ``only`` the beginnings
+    of the settings' names that are tried, none of them: all.
 
     An interrupt (Ctrl-C) ends it early, with the documents that are done. ``on_progress`` gets what is under
     way, how many adapters are done, and how many there are.
 
     Raises:
-        LiftError: the set is missing, or a server is away.
+        LiftError: the set is missing, a server is away, or no setting is called as in ``only``.
         KeyboardInterrupt: before the first document was done.
     """
     words, documents = (QUICK_WORDS, QUICK_DOCUMENTS) if quick else (words, documents)
     excerpts = [excerpt_of(article, words) for article in read_articles(data)[:documents]]
-    tried = factors(recipe)[: QUICK_FACTORS if quick else None]
+    tried = named(factors(recipe), only)[: QUICK_FACTORS if quick else None]
     backbone = Backbone(base_model_folder(recipe, settings), recipe.training.precision)
     found: list[dict[str, Any]] = []
     total = len(excerpts) * (1 + len(tried))
@@ -155,6 +158,19 @@ def run(
         rows=rows_of(found, [factor.name for factor in tried]),
         details=found,
     )
+
+
+def named(tried: Sequence[Factor], beginnings: Sequence[str]) -> list[Factor]:
+    """Those whose name begins with one of the ``beginnings``; all of them where there are none.
+
+    Raises:
+        LiftError: no name begins so.
+    """
+    for beginning in beginnings:
+        if not any(factor.name.startswith(beginning) for factor in tried):
+            names = ", ".join(f"'{factor.name}'" for factor in tried)
+            raise LiftError(f"no setting is called '{beginning}': there are {names}")
+    return [factor for factor in tried if not beginnings or factor.name.startswith(tuple(beginnings))]
 
 
 def rows_of(found: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[dict[str, Any]]:

@@ -231,9 +231,14 @@ def squad(data: Path, words: int | None, untaught: str, quick: bool, as_json: bo
 @squad_option
 @click.option("--words", type=click.IntRange(min=50), help="Of each article (default: 400).")
 @click.option("--documents", type=click.IntRange(min=1), help="How many of the articles (default: all ten).")
+@click.option(
+    "--only", multiple=True, help="Try only settings whose name begins so, as 'epochs' or 'rank 128'."
+)
 @quick_option
 @json_option
-def factors(data: Path, words: int | None, documents: int | None, quick: bool, as_json: bool) -> None:
+def factors(
+    data: Path, words: int | None, documents: int | None, only: tuple[str, ...], quick: bool, as_json: bool
+) -> None:
     """What moves an adapter's F1: epochs, rate, rank, gate, completions, temperature. The stack must be up.
 
     One setting at a time is changed around the recipe, which is LIFT_RECIPE; documents and questions are
@@ -242,6 +247,7 @@ def factors(data: Path, words: int | None, documents: int | None, quick: bool, a
     
     Example:
       lift bench factors --data ../shared/data/public --words 200
+      lift bench factors --data ../shared/data/public --only epochs --only "no reader"
     """
     share_cores()
     from lift_core.benchmarks import factors
@@ -259,6 +265,7 @@ def factors(data: Path, words: int | None, documents: int | None, quick: bool, a
             quick=quick,
             words=words or factors.WORDS,
             documents=documents,
+            only=only,
             on_progress=progress,
         )
 

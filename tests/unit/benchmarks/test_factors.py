@@ -3,8 +3,9 @@
 import pytest
 
 from lift_core.benchmarks import factors
-from lift_core.benchmarks.factors import AS_IT_IS, Factor, chosen, rows_of
+from lift_core.benchmarks.factors import AS_IT_IS, Factor, chosen, named, rows_of
 from lift_core.benchmarks.squad import Excerpt, Written
+from lift_core.errors import LiftError
 from lift_core.recipes import load_recipe
 from lift_core.records import JudgedPair, QAPair
 from lift_core.settings import Settings
@@ -44,6 +45,18 @@ def test_a_recipe_without_reader_and_without_model_has_fewer_factors():
     names = {factor.name for factor in factors.factors(load_recipe("smoke"))}
     assert not any(name.startswith(("no reader", "completions", "temperature")) for name in names)
     assert "no gate: all pairs" in names
+
+
+def test_settings_are_chosen_by_how_their_names_begin():
+    tried = factors.factors(load_recipe("embedded"))
+    assert named(tried, ()) == tried
+    assert [each.name for each in named(tried, ["epochs", "no reader"])] == [
+        "epochs 3",
+        "epochs 12",
+        "no reader: what the checks keep",
+    ]
+    with pytest.raises(LiftError, match=r"no setting is called 'epoch 3': there are 'epochs 3'"):
+        named(tried, ["epochs 3", "epoch 3"])
 
 
 def test_each_gate_lets_its_pairs_be_learned():
