@@ -23,14 +23,14 @@ down:  ## stop the embedded stack; no process stays
 
 test: setup lint  ## every tier that this machine can run
 	.venv/bin/python -m pytest -n auto tests/unit
-	.venv/bin/python -m pytest -n 2 --dist loadfile tests/gpu tests/integration
+	.venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests/gpu tests/integration
 	.venv/bin/python -m pytest tests/e2e
 
 unit: setup  ## unit tests only
 	.venv/bin/python -m pytest -n auto tests/unit
 
 integration: setup  ## real PostgreSQL and S3
-	.venv/bin/python -m pytest -n 2 --dist loadfile tests/integration
+	.venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests/integration
 
 e2e: setup  ## the whole stack
 	.venv/bin/python -m pytest tests/e2e

@@ -95,19 +95,20 @@ def run(
     *,
     quick: bool,
     rounds: int = ROUNDS,
+    segments: int = SEGMENTS,
     on_progress: Progress,
 ) -> Report:
     """Measure with the recipe's generator, on one document; its server must be up.
 
-    Each arm runs ``rounds`` times, fewer with ``quick``. ``on_progress`` gets what is under way, how many
-    runs are done, and how many there are.
+    Each arm runs ``rounds`` times over at most so many ``segments``; ``quick`` has fewer of both.
+    ``on_progress`` gets what is under way, how many runs are done, and how many there are.
 
     Raises:
         ServiceUnavailableError: the generator's server does not answer.
         LiftError: it does not serve the recipe's model, or the document is too short.
     """
     _check_server(settings, recipe.generator)
-    rounds, most = (QUICK_ROUNDS, QUICK_SEGMENTS) if quick else (rounds, SEGMENTS)
+    rounds, most = (QUICK_ROUNDS, QUICK_SEGMENTS) if quick else (rounds, segments)
     document = _document(settings, file, recipe, most)
     compared = comparisons(recipe.generator)
     found: dict[Comparison, list[tuple[Run, Run]]] = {each: [] for each in compared}

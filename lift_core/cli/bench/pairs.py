@@ -19,9 +19,14 @@ from lift_core.cli.output import json_option
     help="The document; by default the sample that `lift demo` takes, which is short.",
 )
 @click.option("--rounds", type=click.IntRange(min=1), help="Of every arm (default: 5).")
+@click.option(
+    "--segments", type=click.IntRange(min=8), help="At most so many are written about (default: 96)."
+)
 @quick_option
 @json_option
-def synthesis(file: Path | None, rounds: int | None, quick: bool, as_json: bool) -> None:
+def synthesis(
+    file: Path | None, rounds: int | None, segments: int | None, quick: bool, as_json: bool
+) -> None:
     """Writing pairs: our client beside a plain loop, and contexts beside each other. The stack must be up.
 
     It needs the generator's server alone, and nobody else asking it. The recipe is LIFT_RECIPE.
@@ -47,6 +52,7 @@ def synthesis(file: Path | None, rounds: int | None, quick: bool, as_json: bool)
             recipe,
             quick=quick,
             rounds=rounds or synthesis.ROUNDS,
+            segments=segments or synthesis.SEGMENTS,
             on_progress=progress,
         )
 
