@@ -1,6 +1,8 @@
 """PostgreSQL and S3 up and down as a user does it, without Airflow and vLLM."""
 
 import socket
+import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -50,6 +52,26 @@ def test_a_taken_port_is_told(home, port_offset):
         seen = start(home, said)
     assert seen.ports["postgres"] != taken
     assert any(str(taken) in line and "postgres" in line for line in said)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="claims are Linux's abstract sockets")
+def test_stacks_that_start_at_once_have_their_own_ports(home):
+    homes = [home / name for name in "abc"]
+    try:
+        with ThreadPoolExecutor() as pool:
+            seen = list(pool.map(start, homes))
+        ports = [set(each.ports.values()) for each in seen]
+        assert all(ports) and len(set.union(*ports)) == sum(map(len, ports))
+        # Each answers with its own data.
+        for place in homes:
+            store = ObjectStore.from_settings(Settings(_env_file=place / "stack.env"))
+            store.put_bytes("lift-documents", "who.txt", place.name.encode())
+        for place in homes:
+            store = ObjectStore.from_settings(Settings(_env_file=place / "stack.env"))
+            assert store.get_bytes("lift-documents", "who.txt") == place.name.encode()
+    finally:
+        for place in homes:
+            down(place, lambda _: None)
 
 
 def test_the_users_own_services_are_not_started(home, monkeypatch):
