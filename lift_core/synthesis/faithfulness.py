@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from lift_core.records import Estimate, QAPair, Recipe, Segment
 from lift_core.synthesis.gate.agreement import compare
@@ -14,8 +14,10 @@ SAMPLE = 64
 """Pairs that are looked at: at 0.95 the 95 % interval is 0.11 wide, at 0.5 it is 0.24."""
 LOOKS = 3
 TEMPERATURE = 0.7
-_WORDS_BEFORE = 250
-_CHARACTERS_BEFORE = 4000
+_BEFORE_TOKENS, _AFTER_TOKENS = 800, 400
+"""With a prompt, a segment and a question they fit the embedded generator's 2,048."""
+_LETTERS_A_TOKEN = 3
+"""Of English text in fact four to five."""
 
 
 async def estimate_faithfulness(
@@ -30,8 +32,8 @@ async def estimate_faithfulness(
     """The share of kept pairs that the text supports; None where there are none, or nobody to ask.
 
     The gate decided by one greedy look at what the generator had seen. This is the majority of three drawn
-    looks at the whole paragraph and what precedes it: by the judge where there is one, else by the reader.
-    Pairs of the segments in ``sections`` may need that whole text instead.
+    looks at the rest of the paragraph too, and at more of what precedes it: by the judge where there is one,
+    else by the reader. Pairs of the segments in ``sections`` may need that whole text instead.
 
     Raises:
         ServiceUnavailableError: the server stayed away for minutes.
@@ -71,8 +73,34 @@ async def estimate_faithfulness(
 
 
 def wider_context(text: str, segment: Segment) -> str:
-    """The paragraph of a segment, and up to 250 words before it."""
-    begin = text.rfind("\n\n", 0, segment.start) + 1
-    end = text.find("\n\n", segment.end)
-    before = text[max(0, begin - _CHARACTERS_BEFORE) : begin].split()[-_WORDS_BEFORE:]
-    return " ".join([*before, *text[begin : end if end >= 0 else None].split()])
+    """A segment, what precedes it, and the rest of its paragraph, each up to a bound.
+
+    A paragraph may be a whole document: plain text without blank lines. The bounds are in tokens, counted so
+    that a text of numbers or of another script is not longer than it seems.
+    """
+    before = text[max(0, segment.start - _BEFORE_TOKENS * _LETTERS_A_TOKEN) : segment.start]
+    paragraph_end = text.find("\n\n", segment.end)
+    after = text[segment.end : paragraph_end if paragraph_end >= 0 else None]
+    left = before[len(before) - _fitting(reversed(before), _BEFORE_TOKENS) :]
+    right = after[: _fitting(after, _AFTER_TOKENS)]
+    # No half words, where there are blanks between them.
+    if len(left) < segment.start:
+        left = (left.split(maxsplit=1) or [""])[-1]
+    if len(right) < len(after):
+        right = (right.rsplit(maxsplit=1) or [""])[0]
+    return " ".join(f"{left} {text[segment.start : segment.end]} {right}".split())
+
+
+def _fitting(characters: Iterable[str], tokens: int) -> int:
+    """How many of the characters have at most so many tokens."""
+    cost, count = 0.0, 0
+    for character in characters:
+        if character.isascii() and character.isalpha():
+            cost += 1 / _LETTERS_A_TOKEN
+        elif not character.isspace():
+            # Digits and signs are often tokens of their own, bytes of rare scripts too.
+            cost += len(character.encode())
+        if cost > tokens:
+            break
+        count += 1
+    return count
