@@ -35,8 +35,7 @@ def check_files(folder: Path, expected: Mapping[str, str]) -> None:
 def fastest_dtype(precision: str) -> torch.dtype:
     """The one in which a model of a recipe's ``bf16`` or ``fp32`` is asked: float32 where bf16 is slower.
 
-    bf16's numbers are float32's too, and sums are rounded less: the answers are those that vLLM gives on
-    such a processor.
+    bf16's numbers are float32's too, and sums are rounded less. The embedded vLLM computes so there too.
     """
     slow = not torch.cuda.is_available() and not multiplies_bf16()
     return torch.float32 if precision == "fp32" or slow else torch.bfloat16

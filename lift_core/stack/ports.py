@@ -7,7 +7,6 @@ import socket
 import sys
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from types import TracebackType
 
 from lift_core.errors import ServiceUnavailableError
 
@@ -45,7 +44,7 @@ class PortClaims:
     def __enter__(self) -> PortClaims:
         return self
 
-    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         while self._held:
             self._held.pop().close()
 

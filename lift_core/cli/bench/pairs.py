@@ -250,7 +250,7 @@ def factors(
     One setting at a time is changed around the recipe, which is LIFT_RECIPE; documents and questions are
     those of `lift bench squad`. On two cores it takes hours: Ctrl-C ends it with the documents that are done.
 
-    
+    \b
     Example:
       lift bench factors --data ../shared/data/public --words 200
       lift bench factors --data ../shared/data/public --only epochs --only "no reader"
