@@ -5,9 +5,10 @@ same requests, as many of them at once. What it does besides is part of its time
 checks of each pair. The gate asks nobody here, and asks for nothing again.
 
 The layouts of the context are compared with each other at ``CONTEXT_WORDS`` words, and only where that many
-stand before: the document's paragraphs are joined, as a sliding context ends at a paragraph's beginning. An
-anchored one then holds between half and all of the words. That is asked in two ways: with the recipe's
-completions, and with one alone, where the prompt weighs most (an instruct model under ``json``).
+stand before: the document's headings are taken out and its paragraphs joined, as an anchored context begins
+anew at a heading and a sliding one at a paragraph. An anchored one then holds between half and all of the
+words. That is asked in two ways: with the recipe's completions, and with one alone, where the prompt weighs
+most (an instruct model under ``json``).
 
 Each arm of each round puts a random word before the title, which comes first in a prompt: what the server's
 prefix cache holds of others is of no use to it. Cache hits are the server's own count (``/metrics``), so
@@ -34,7 +35,7 @@ from lift_core.documents import read_document, split
 from lift_core.errors import LiftError, RecipeError, ServiceUnavailableError
 from lift_core.records import GateRecipe, GeneratorRecipe, Recipe, Segment
 from lift_core.settings import Settings
-from lift_core.synthesis.context import Contexts
+from lift_core.synthesis.context import HEADING, Contexts
 from lift_core.synthesis.profiles import load_profile
 from lift_core.synthesis.prompts import Prompt, read_pairs, writing_prompt
 from lift_core.synthesis.writing import PairWriter
@@ -291,7 +292,7 @@ async def _ask(
 
 def _document(settings: Settings, file: Path, recipe: Recipe, most: int) -> Document:
     read = read_document(file.read_bytes(), file.name, converter=recipe.converter, settings=settings)
-    text = re.sub(r"\n\n+", "\n", read.text)
+    text = re.sub(r"\n\n+", "\n", HEADING.sub("", read.text)).strip()
     segments = split(text, recipe.segmentation)
     contexts = Contexts(text, segments, GeneratorRecipe(context_words=CONTEXT_WORDS))
     far_in = [each.number for each in segments if len(contexts.before(each).split()) == CONTEXT_WORDS]

@@ -59,7 +59,7 @@ def converted(data: bytes, key: str, kind: Kind, settings: Settings) -> Converte
     )
     try:
         ended = subprocess.run(
-            [sys.executable, "-P", "-B", "-m", _MODULE, job.model_dump_json()],
+            [sys.executable, "-P", "-m", _MODULE, job.model_dump_json()],
             input=data,
             capture_output=True,
             env=_environment(),

@@ -10,11 +10,12 @@ from lift_core.records import GeneratorRecipe, Segment
 
 _WORD = re.compile(r"\S+")
 _PARAGRAPH_END = re.compile(r"\n\n+")
-_HEADING = re.compile(
+HEADING = re.compile(
     r"^(?:#{1,6}[ \t]+\S.*"  # Markdown, ATX
     r"|\S.*\n(?P<rule>[=~^\"-])(?P=rule){2,}[ \t]*)$",  # underlined: Markdown setext, reStructuredText
     re.MULTILINE,
 )
+"""A line that begins a section."""
 _LEAST_SECTION_WORDS = 100
 """A shorter section goes on into the next one: a heading alone has no distant parts."""
 _MOST_SECTION_WORDS = 1500
@@ -73,7 +74,7 @@ class Contexts:
     def _long_sections(self) -> list[int]:
         """Where sections of enough words begin."""
         starts = [0]
-        for match in _HEADING.finditer(self._text):
+        for match in HEADING.finditer(self._text):
             if self._count(starts[-1], match.start()) >= _LEAST_SECTION_WORDS:
                 starts.append(match.start())
         return starts

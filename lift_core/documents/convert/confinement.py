@@ -35,6 +35,9 @@ def confine(job: ConversionJob) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CPU, (job.cpu_seconds, job.cpu_seconds))
     resource.setrlimit(resource.RLIMIT_AS, (job.memory_bytes, job.memory_bytes))
+    # What was imported before may be kept compiled, else every process would compile it anew; from here on
+    # nothing is written.
+    sys.dont_write_bytecode = True
     # In this process only: the libraries take their parsers from the standard library.
     defusedxml.defuse_stdlib()
     readable = _code_folders()

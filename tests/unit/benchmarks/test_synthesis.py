@@ -25,9 +25,9 @@ def small(monkeypatch):
 @pytest.fixture
 def document(tmp_path):
     sentences = [f"Tower {n} was built by keeper K{n} in {1000 + n}." for n in range(50)]
-    paragraphs = ["# Marra", *(" ".join(sentences[n : n + 5]) for n in range(0, 50, 5))]
+    sections = ("\n\n".join([f"## Wall {n}", *sentences[n : n + 15]]) for n in range(0, 50, 15))
     file = tmp_path / "marra.md"
-    file.write_text("\n\n".join(paragraphs))
+    file.write_text("\n\n".join(["# Marra", *sections]))
     return file
 
 
