@@ -4,13 +4,20 @@ Documents and questions are those of the benchmark ``squad``. What changes the t
 very pairs that the recipe's own adapter learned; what changes the writing has its pairs written anew. Every
 adapter is held against the recipe's own of the same document.
 
+Adapters of one document are trained and asked side by side, a core each: a small model leaves most of two
+cores idle. No time is reported.
+
 Intervals are Student's over the documents, 95 %, and stand for one setting each: of twenty settings that
 change nothing, one is expected to seem to.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import multiprocessing
+import signal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -30,6 +37,7 @@ from lift_core.benchmarks.squad import (
     write_pairs,
 )
 from lift_core.errors import LiftError
+from lift_core.processor import usable_cores
 from lift_core.records import QAPair, Recipe
 from lift_core.settings import Settings
 from lift_core.training import Backbone
@@ -39,6 +47,8 @@ WORDS = 400
 QUICK_DOCUMENTS, QUICK_WORDS, QUICK_FACTORS = 1, 100, 2
 AS_IT_IS = "the recipe"
 MOST_EPOCHS = 16
+_MOST_AT_ONCE = 4
+"""Adapters: each has a process with a base model of its own."""
 
 Progress = Callable[[str, int, int], None]
 
@@ -123,22 +133,25 @@ def run(
     words, documents = (QUICK_WORDS, QUICK_DOCUMENTS) if quick else (words, documents)
     excerpts = [excerpt_of(article, words) for article in read_articles(data)[:documents]]
     tried = named(factors(recipe), only)[: QUICK_FACTORS if quick else None]
-    backbone = Backbone(base_model_folder(recipe, settings), recipe.training.precision)
     found: list[dict[str, Any]] = []
     total = len(excerpts) * (1 + len(tried))
-    for excerpt in excerpts:
+    with learners(recipe, settings) as pool:
+        for excerpt in excerpts:
 
-        def said(
-            phase: str, adapters: int, title: str = excerpt.title, before: int = len(found) * (1 + len(tried))
-        ) -> None:
-            on_progress(f"{title}: {phase}", before + adapters, total)
+            def said(
+                phase: str,
+                adapters: int,
+                title: str = excerpt.title,
+                before: int = len(found) * (1 + len(tried)),
+            ) -> None:
+                on_progress(f"{title}: {phase}", before + adapters, total)
 
-        try:
-            found.append(_measure(excerpt, recipe, tried, settings, backbone, said))
-        except KeyboardInterrupt:
-            if not found:
-                raise
-            break
+            try:
+                found.append(_measure(excerpt, recipe, tried, settings, pool, said))
+            except KeyboardInterrupt:
+                if not found:
+                    raise
+                break
     return Report(
         name="factors",
         settings={
@@ -201,27 +214,26 @@ def _measure(
     recipe: Recipe,
     tried: Sequence[Factor],
     settings: Settings,
-    backbone: Backbone,
+    pool: Executor,
     said: Callable[[str, int], None],
 ) -> dict[str, Any]:
     """A document's row: the F1 of each adapter, and how many pairs it learned."""
     row: dict[str, Any] = {"name": excerpt.title, "n": len(excerpt.questions)}
     said("writing pairs", 0)
     own = write_pairs(excerpt, recipe, settings)
-    for number, factor in enumerate([Factor(AS_IT_IS, recipe), *tried]):
-
-        def tell(phase: str, done: int = number, name: str = factor.name) -> None:
-            said(f"{name}: {phase}", done)
-
+    under_way: dict[Future[float], str] = {}
+    for factor in [Factor(AS_IT_IS, recipe), *tried]:
         if factor.pairs == "new":
-            tell("writing pairs")
+            said(f"{factor.name}: writing pairs", sum(each.done() for each in under_way))
             pairs = write_pairs(excerpt, factor.recipe, settings).kept
         else:
             pairs = chosen(own, factor)
-        tell("learning")
-        learned, _ = learn(excerpt, pairs, factor.recipe, backbone)
-        row[factor.name] = score(excerpt, factor.recipe, settings, learned, tell)
         row[_pairs(factor.name)] = len([pair for pair in pairs if not pair.held_out])
+        under_way[pool.submit(f1_of, excerpt, pairs, factor.recipe, settings)] = factor.name
+    said("learning and asking", sum(each.done() for each in under_way))
+    for number, each in enumerate(as_completed(under_way), 1):
+        row[under_way[each]] = each.result()
+        said(f"{under_way[each]}: done", number)
     return row
 
 
@@ -235,6 +247,52 @@ def chosen(written: Written, factor: Factor) -> list[QAPair]:
             each.pair for each in written.judged if each.pair.question.strip() and each.pair.answer.strip()
         ]
     return written.kept
+
+
+# --- the processes that learn -----------------------------------------------------------------
+
+_backbone: Backbone | None = None
+"""Of such a process."""
+
+
+@contextmanager
+def learners(recipe: Recipe, settings: Settings) -> Iterator[Executor]:
+    """Processes that run :func:`f1_of`, one thread each; on a GPU one process. Its end ends what they do."""
+    import torch
+
+    count = 1 if torch.cuda.is_available() else min(_MOST_AT_ONCE, len(usable_cores()))
+    pool = ProcessPoolExecutor(
+        count,
+        # A fork would inherit torch's threads, which do not work in it.
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=_begin,
+        initargs=(base_model_folder(recipe, settings), recipe.training.precision),
+    )
+    before = set(multiprocessing.active_children())
+    try:
+        yield pool
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for child in set(multiprocessing.active_children()) - before:
+            child.terminate()
+
+
+def _begin(base: Path, precision: str) -> None:
+    import torch
+
+    global _backbone
+    # Ctrl-C is the parent's to answer.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(1)
+    _backbone = Backbone(base, precision)
+
+
+def f1_of(excerpt: Excerpt, pairs: Sequence[QAPair], recipe: Recipe, settings: Settings) -> float:
+    """Mean closed-book F1 of an adapter that learns the pairs; in a process of :func:`learners`."""
+    if _backbone is None:
+        raise RuntimeError("this process has no base model: it is not one of the learners'")
+    learned, _ = learn(excerpt, pairs, recipe, _backbone)
+    return score(excerpt, recipe, settings, learned, lambda _: None)
 
 
 def _pairs(name: str) -> str:

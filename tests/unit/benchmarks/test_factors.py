@@ -1,5 +1,10 @@
 """Which settings the benchmark ``factors`` tries, what their adapters learn, and its figures."""
 
+import multiprocessing
+import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from lift_core.benchmarks import factors
@@ -91,9 +96,8 @@ def three_documents(monkeypatch):
     monkeypatch.setattr(factors, "read_articles", lambda data: ["one", "two", "three"])
     monkeypatch.setattr(factors, "excerpt_of", lambda article, words: Excerpt(article, "", ()))
     monkeypatch.setattr(factors, "base_model_folder", lambda *_: None)
-    monkeypatch.setattr(factors, "Backbone", lambda *_: None)
 
-    def measure(excerpt, recipe, tried, settings, backbone, said):
+    def measure(excerpt, recipe, tried, settings, pool, said):
         if excerpt.title == "three":
             raise KeyboardInterrupt
         names = [AS_IT_IS, *(factor.name for factor in tried)]
@@ -127,3 +131,59 @@ def test_an_interrupt_before_the_first_is_one(three_documents, monkeypatch, tmp_
         factors.run(
             Settings(_env_file=None), tmp_path, load_recipe("embedded"), quick=False, on_progress=print
         )
+
+
+def test_each_adapter_learns_its_factors_pairs_by_its_factors_recipe(monkeypatch):
+    excerpt = Excerpt("Marra", "Odo kept it.", (("Who kept it?", ("Odo",)),))
+    recipe = load_recipe("embedded")
+    tried = factors.factors(recipe)
+
+    def write(excerpt, recipe, settings):
+        """As many pairs are kept as completions were asked for, and one more without the reader."""
+        kept = [judged(str(number)) for number in range(recipe.generator.sampled)]
+        return Written([*kept, judged("x", "invented")], [each.pair for each in [*kept, judged("y")]], {})
+
+    learned = []
+    monkeypatch.setattr(factors, "write_pairs", write)
+    monkeypatch.setattr(
+        factors, "f1_of", lambda *job: (learned.append((job[2], len(job[1]))), len(job[1]) / 100)[1]
+    )
+    told = []
+    with ThreadPoolExecutor(2) as pool:
+        row = factors._measure(excerpt, recipe, tried, None, pool, lambda *each: told.append(each))
+    kept = recipe.generator.sampled
+    expected = {AS_IT_IS: kept} | {
+        factor.name: {
+            "kept": kept,
+            "checks": kept + 1,
+            "all": kept + 1,
+            "new": factor.recipe.generator.sampled,
+        }[factor.pairs]
+        for factor in tried
+    }
+    assert {name: row[f"pairs, {name}"] for name in expected} == expected
+    assert {name: row[name] for name in expected} == {name: n / 100 for name, n in expected.items()}
+    assert [used for used, _ in learned if used != recipe]
+    assert {factor.recipe for factor in tried} | {recipe} == {used for used, _ in learned}
+    assert [done for _, done in told][-1] == 1 + len(tried)
+
+
+def stuck(seconds):
+    time.sleep(seconds)
+
+
+def test_the_end_of_the_learners_ends_what_they_do(monkeypatch, tmp_path):
+    monkeypatch.setattr(factors, "base_model_folder", lambda *_: tmp_path)
+    monkeypatch.setattr(factors, "_begin", nothing_to_load)
+    before = set(multiprocessing.active_children())
+    with factors.learners(load_recipe("embedded"), None) as pool:
+        pool.submit(stuck, 600)
+        started = set(multiprocessing.active_children()) - before
+        assert started
+    for child in started:
+        child.join(60)
+        assert child.exitcode == -signal.SIGTERM
+
+
+def nothing_to_load(*_):
+    """In place of loading a model."""
