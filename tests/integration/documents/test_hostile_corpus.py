@@ -15,7 +15,7 @@ from .hostile import CONVERT_MEMORY, GROUPS, cases
 
 CHECKOUT = Path(__file__).parents[3]
 OWN_MEMORY = 600 * 2**20
-"""Of the process that reads. Its largest document has 50 MB, and is held as bytes, text and segments."""
+"""Of the process that reads. Its largest document has 20 MiB, and is held as bytes, text and segments."""
 REMEDY = re.compile(r"\b(save|split|allow|print|run|unpack|rename|put|open|give)\b")
 
 
