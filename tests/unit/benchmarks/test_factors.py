@@ -1,8 +1,5 @@
 """Which settings the benchmark ``factors`` tries, what their adapters learn, and its figures."""
 
-import multiprocessing
-import signal
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -166,24 +163,3 @@ def test_each_adapter_learns_its_factors_pairs_by_its_factors_recipe(monkeypatch
     assert [used for used, _ in learned if used != recipe]
     assert {factor.recipe for factor in tried} | {recipe} == {used for used, _ in learned}
     assert [done for _, done in told][-1] == 1 + len(tried)
-
-
-def stuck(seconds):
-    time.sleep(seconds)
-
-
-def test_the_end_of_the_learners_ends_what_they_do(monkeypatch, tmp_path):
-    monkeypatch.setattr(factors, "base_model_folder", lambda *_: tmp_path)
-    monkeypatch.setattr(factors, "_begin", nothing_to_load)
-    before = set(multiprocessing.active_children())
-    with factors.learners(load_recipe("embedded"), None) as pool:
-        pool.submit(stuck, 600)
-        started = set(multiprocessing.active_children()) - before
-        assert started
-    for child in started:
-        child.join(60)
-        assert child.exitcode == -signal.SIGTERM
-
-
-def nothing_to_load(*_):
-    """In place of loading a model."""
