@@ -274,7 +274,8 @@ def learners(recipe: Recipe, settings: Settings) -> Iterator[Executor]:
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
         for child in set(multiprocessing.active_children()) - before:
-            child.terminate()
+            # The trainer answers SIGTERM by saving first.
+            child.kill()
 
 
 def _begin(base: Path, precision: str) -> None:

@@ -22,7 +22,7 @@ def test_the_end_of_the_learners_ends_what_they_do(monkeypatch, tmp_path):
         assert started
     for child in started:
         child.join(60)
-        assert child.exitcode == -signal.SIGTERM
+        assert child.exitcode == -signal.SIGKILL
 
 
 def nothing_to_load(*_):
