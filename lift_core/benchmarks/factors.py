@@ -4,8 +4,8 @@ Documents and questions are those of the benchmark ``squad``. What changes the t
 very pairs that the recipe's own adapter learned; what changes the writing has its pairs written anew. Every
 adapter is held against the recipe's own of the same document.
 
-Adapters of one document are trained and asked side by side, a core each: a small model leaves most of two
-cores idle. No time is reported.
+Adapters of one document are trained and asked side by side, a core each: a small model does not fill
+two. No time is reported.
 
 Intervals are Student's over the documents, 95 %, and stand for one setting each: of twenty settings that
 change nothing, one is expected to seem to.
