@@ -28,7 +28,7 @@ from lift_core.records import JudgedPair, Recipe, Record, Segment
 from lift_core.settings import Settings
 from lift_core.synthesis.client import ModelClient
 from lift_core.synthesis.context import Contexts
-from lift_core.synthesis.gate import Gate, read_back
+from lift_core.synthesis.gate import READING_TEMPERATURE, Gate, read_back
 from lift_core.synthesis.profiles import load_profile
 from lift_core.synthesis.prompts import read_answer, reading_prompt
 
@@ -37,7 +37,7 @@ QUICK_PER_FAULT = 8
 _READER_TOKENS = 48
 
 OnProgress = Callable[[str, int, int], None]
-Ask = Callable[[str], Awaitable[str | None]]
+Ask = Callable[[str], Awaitable[list[str | None]]]
 
 
 class HandJudged(Record):
@@ -232,7 +232,12 @@ async def judge_document(document: Document, recipe: Recipe, client: ModelClient
         read = judged
         if client is not None:
             ask = _asking(client, recipe, document.title, before, own)
-            read = await read_back(ask, judged, agreement=recipe.gate.agreement)
+            read = await read_back(
+                ask,
+                judged,
+                agreement=recipe.gate.agreement,
+                agreeing_share=recipe.gate.agreeing_share,
+            )
         for case, plain, full in zip(cases, checks.settle(judged), everything.settle(read), strict=True):
             found.append(replace(case, checks=_reason(plain), all=_reason(full)))
     return found
@@ -245,11 +250,15 @@ def _reason(judged: JudgedPair) -> str:
 def _asking(client: ModelClient, recipe: Recipe, title: str, context: str, segment: str) -> Ask:
     profile = load_profile("reading", 1)
 
-    async def ask(question: str) -> str | None:
+    async def ask(question: str) -> list[str | None]:
         prompt = reading_prompt(profile, title=title, context=context, segment=segment, question=question)
-        (said,) = await client.complete(
-            prompt, temperature=0.0, max_tokens=_READER_TOKENS, seed=recipe.generator.seed
+        said = await client.complete(
+            prompt,
+            temperature=0.0 if recipe.gate.reads == 1 else READING_TEMPERATURE,
+            n=recipe.gate.reads,
+            max_tokens=_READER_TOKENS,
+            seed=recipe.generator.seed,
         )
-        return read_answer(said)
+        return list(map(read_answer, said))
 
     return ask

@@ -6,7 +6,6 @@ For each document the generator writes pairs, the gate judges them, an adapter l
 answers from the query alone. Beside it:
 
 - the base model, which learned nothing;
-- an adapter of what the gate's checks alone keep: the same pairs, as if there were no reader;
 - Finetune-Raw (arXiv 2502.14644, table 1): the same LoRA on the document's own text, for as many seconds as
   the pairs' training took;
 - where its server is named, the base model as generator: the same prompt, sampling and gate, before it was
@@ -51,9 +50,8 @@ MAX_TOKENS = 32
 """Of an answer."""
 TIMED_EPOCHS = (1, 5)
 """Of raw text, to know how many fit into the pairs' training time, whose start is paid once."""
-LEARNED, CHECKED, RAW, BASE, UNTAUGHT = (
+LEARNED, RAW, BASE, UNTAUGHT = (
     "adapter of the kept pairs",
-    "adapter of the pairs that the checks alone keep",
     "Finetune-Raw, equal time",
     "base model",
     "adapter of the untaught generator's pairs",
@@ -123,8 +121,12 @@ def run(
             "words of each": QUICK_WORDS if quick else words,
             "base model": recipe.base_model,
             "generator": f"{recipe.generator.model} {recipe.generator.revision}",
-            "completions a segment": recipe.generator.greedy_samples + recipe.generator.sampled,
+            "profile": recipe.generator.profile,
+            "pairs": recipe.generator.pairs,
+            "completions": recipe.generator.greedy_samples + recipe.generator.sampled,
             "reader": recipe.gate.reader or "none",
+            "reads": recipe.gate.reads,
+            "agreeing share": recipe.gate.agreeing_share,
             "epochs": recipe.training.epochs,
             "rank": recipe.lora.rank,
             "rate": recipe.training.learning_rate,
@@ -171,10 +173,6 @@ def _measure(
     learned, seconds = learn(excerpt, written.kept, recipe, backbone)
     row[LEARNED] = score(excerpt, recipe, settings, learned, said)
     row["training s"] = round(seconds, 1)
-    if written.checked:
-        said("learning what the checks alone keep")
-        learned, _ = learn(excerpt, written.checked, recipe, backbone)
-        row[CHECKED] = score(excerpt, recipe, settings, learned, said)
     said("learning the raw text")
     learned, epochs, raw_seconds = _train_raw(excerpt, recipe, backbone, seconds)
     row[RAW] = score(excerpt, recipe, settings, learned, said)
@@ -340,7 +338,7 @@ def rows_of(found: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
             rows.append(
                 {"name": f"mean: {column}", "ours": statistics.fmean(values), "low": low, "high": high}
             )
-    for arm in (CHECKED, RAW, BASE, UNTAUGHT):
+    for arm in (RAW, BASE, UNTAUGHT):
         pairs = [(float(row[LEARNED]), float(row[arm])) for row in found if arm in row]
         if not pairs:
             continue

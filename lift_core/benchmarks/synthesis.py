@@ -37,7 +37,15 @@ from lift_core.records import GateRecipe, GeneratorRecipe, Recipe, Segment
 from lift_core.settings import Settings
 from lift_core.synthesis.context import HEADING, Contexts
 from lift_core.synthesis.profiles import load_profile
-from lift_core.synthesis.prompts import Prompt, read_pairs, writing_prompt
+from lift_core.synthesis.prompts import (
+    Prompt,
+    asking_prompt,
+    choosing_prompt,
+    read_answers,
+    read_pairs,
+    read_question,
+    writing_prompt,
+)
 from lift_core.synthesis.writing import PairWriter
 
 CONTEXT_WORDS = 340
@@ -244,24 +252,31 @@ async def _plain_loop(settings: Settings, document: Document, title: str, genera
     key = settings.generator_api_key.get_secret_value()
     async with AsyncOpenAI(base_url=settings.generator_url, api_key=key) as client:
 
-        async def pairs_of(segment: Segment) -> int:
-            prompt = writing_prompt(
-                profile,
-                title=title,
-                context=contexts.before(segment),
-                segment=segment.text,
-                pairs=generator.pairs,
-            )
+        async def complete(prompt: Prompt, segment: Segment, drawn: int) -> list[str]:
+            texts: list[str] = []
             async with slots:
-                texts: list[str] = []
                 if generator.greedy_samples:
                     texts += await _ask(client, prompt, generator, segment.number, n=1, temperature=0.0)
-                if generator.sampled:
-                    drawn = {"n": generator.sampled, "temperature": generator.temperature}
-                    texts += await _ask(
-                        client, prompt, generator, segment.number, top_p=generator.top_p, **drawn
-                    )
-            return sum(len(read_pairs(profile, text)) for text in texts)
+                if drawn:
+                    sampling = {"temperature": generator.temperature, "top_p": generator.top_p}
+                    texts += await _ask(client, prompt, generator, segment.number, n=drawn, **sampling)
+            return texts
+
+        async def pairs_of(segment: Segment) -> int:
+            seen = {"title": title, "context": contexts.before(segment), "segment": segment.text}
+            if not profile.choosing:
+                prompt = writing_prompt(profile, **seen, pairs=generator.pairs)
+                texts = await complete(prompt, segment, generator.sampled)
+                return sum(len(read_pairs(profile, text)) for text in texts)
+            lists = generator.pairs - (1 if generator.greedy_samples else 0)
+            named = await complete(choosing_prompt(profile, **seen), segment, lists)
+            asked = await asyncio.gather(
+                *(
+                    complete(asking_prompt(profile, **seen, answer=answer), segment, generator.sampled)
+                    for answer in read_answers(named, segment.text)[: generator.pairs]
+                )
+            )
+            return sum(len(set(map(read_question, questions))) for questions in asked)
 
         taken = [each for each in document.segments if each.number in document.numbers]
         return sum(await asyncio.gather(*map(pairs_of, taken)))
@@ -276,6 +291,8 @@ async def _ask(
         "seed": generator.seed + segment,
         **sampling,
     }
+    if prompt.stop:
+        body["stop"] = list(prompt.stop)
     if not prompt.messages:
         reply = await client.completions.create(prompt=prompt.text, **body)
         return [choice.text for choice in reply.choices]

@@ -29,7 +29,8 @@ class GeneratorRecipe(Record):
     """Who writes the pairs, and how.
 
     ``profile`` and ``profile_version`` name the prompt, which is data (``synthesis/profiles``): ``json`` asks
-    an instruct model for ``pairs`` pairs as structured output, ``lines`` a small one for ``Q:``/``A:`` lines.
+    an instruct model for ``pairs`` pairs as structured output, ``lines`` a small one for ``Q:``/``A:`` lines,
+    ``answers`` a small one for at most ``pairs`` answers worth asking for and then for questions to each.
     ``cloze`` asks no model: it blanks a word of the segment, for smoke tests and for measuring orchestration
     alone. ``global_pairs`` pairs of each section need distant parts of it together (0: none).
 
@@ -38,7 +39,7 @@ class GeneratorRecipe(Record):
     prefix cache holds what the segment before had sent.
     """
 
-    profile: Literal["lines", "json", "cloze"] = "lines"
+    profile: Literal["answers", "lines", "json", "cloze"] = "lines"
     profile_version: int = Field(default=1, ge=1)
     model: str = "SmolLM2-135M-Instruct-questions"
     revision: str = "1"
@@ -59,7 +60,8 @@ class GateRecipe(Record):
 
     ``similarity`` of two questions' words (Jaccard, estimated by MinHash) from which the later one is a
     near-duplicate; 1: only equal ones. ``reader`` answers each question from the segment, at the generator's
-    server, and must agree with the answer by a word F1 of ``agreement``; empty: nobody reads.
+    server, and must agree with the answer by a word F1 of ``agreement``; empty: nobody reads. It is asked
+    for ``reads`` answers, of which ``agreeing_share`` must agree; a single one is its most likely.
     ``reader_profile_version`` 1 is the prompt that the embedded generator was taught, 2 one for instruct
     models. ``judge`` is a stronger model that is asked at ``LIFT_JUDGE_URL`` whether the source supports the
     pair. The generator is asked up to ``ask_again`` more times about a segment that no kept pair, or whose
@@ -73,6 +75,8 @@ class GateRecipe(Record):
     reader_revision: str = ""
     reader_profile_version: int = Field(default=1, ge=1)
     agreement: float = Field(default=0.5, ge=0, le=1)
+    reads: int = Field(default=1, ge=1, le=64)
+    agreeing_share: float = Field(default=0.5, gt=0, le=1)
     judge: str = ""
     judge_revision: str = ""
     ask_again: int = Field(default=0, ge=0, le=10)

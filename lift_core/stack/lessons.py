@@ -1,7 +1,7 @@
-"""What the embedded model is taught: to write pairs about a sentence, and to answer from a sentence or to say
-that it does not tell.
+"""What the embedded model is taught: to choose what in a sentence is worth asking for, to ask for it, and to
+answer from a sentence or to say that it does not tell.
 
-Both begin with the same words, the title, the context and the sentence, so that one pass over those serves
+All begin with the same words, the title, the context and the sentence, so that one pass over those serves
 all lessons about a sentence, here and in the server's prefix cache.
 """
 
@@ -11,18 +11,28 @@ import hashlib
 import json
 import random
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from lift_core.documents import split
-from lift_core.records import GeneratorRecipe, SegmentationRecipe
-from lift_core.synthesis.prompts import context_before, lines_prompt
+from lift_core.records import GateRecipe, GeneratorRecipe, Recipe, SegmentationRecipe
+from lift_core.synthesis.gate import Gate
+from lift_core.synthesis.profiles import load_profile
+from lift_core.synthesis.prompts import (
+    NOT_STATED,
+    asking_prompt,
+    choosing_prompt,
+    context_before,
+    reading_prompt,
+)
 
-SETS = ("squad_dev", "fairytaleqa", "covidqa")
-"""CC BY-SA 4.0, Apache-2.0, Apache-2.0 (its articles CC BY)."""
-MEASURED_SET = "squad_dev"
+SETS = ("squad_dev.jsonl", "new_wiki_v1.0.json", "fairytaleqa.jsonl", "covidqa.jsonl")
+"""CC BY-SA 4.0, CC BY 4.0 (SQuADShifts), Apache-2.0, Apache-2.0 (its articles CC BY)."""
+MEASURED_SET = "squad_dev.jsonl"
 MEASURED_ARTICLES = 10
 """So many of its articles are never taught: adapters of their pairs are what the generator is measured by."""
 KEPT_BACK_SHARE = 0.1
@@ -32,9 +42,17 @@ SHIPPED_EXAMPLES = frozenset({"fairytale:king-kojata", "covidqa:1689"})
 MAX_ANSWER_WORDS = 8
 """Longer answers are clauses and sentences; the adapters are to learn facts."""
 
-NOT_STATED = "not stated"
 UNANSWERABLE_SHARE = 0.4
 """So many questions of either kind that cannot be answered, for each that can."""
+NEAREST = 10
+"""From so many questions of the document, those that share most words with a sentence, are those chosen that
+it does not answer: what has nothing to do with it teaches little."""
+AGREEING = 2
+"""So many people must have given an answer, where several were asked, for its question to be taught."""
+
+WRITING, READING = load_profile("answers", 1), load_profile("reading", 1)
+Example = tuple[str, str]
+"""A prompt and its completion."""
 
 _NAME = re.compile(r"(?<=[a-z,;:] )[A-Z][a-z]+(?: [A-Z][a-z]+)*")
 """A capitalised run inside a sentence."""
@@ -43,29 +61,41 @@ _NUMBER = re.compile(r"\b\d+(?:[.,]\d+)*\b")
 
 @dataclass(frozen=True)
 class Lesson:
-    """A sentence, what should be written about it, and what may be asked of it."""
+    """A sentence, what people asked about it, and what it does not answer."""
 
     title: str
     context: str
     sentence: str
     pairs: tuple[tuple[str, str], ...]
+    worth_writing: tuple[tuple[str, str], ...]
+    """Those of the pairs that pass the gate's cheap checks: others should not be written."""
     unanswerable: tuple[str, ...] = ()
     """Questions that neither the sentence nor its context answers."""
 
     @property
-    def shared(self) -> str:
-        """How every prompt about the sentence begins."""
-        return lines_prompt(self.title, self.context, self.sentence).rsplit("\n", 2)[0] + "\n"
+    def _seen(self) -> dict[str, str]:
+        return {"title": self.title, "context": self.context, "segment": self.sentence}
 
-    def examples(self, order: random.Random) -> list[tuple[str, str]]:
-        """(prompt, completion): writing all pairs, in a random order as none of them comes first; then
-        reading each question."""
-        shuffled = order.sample(self.pairs, len(self.pairs))
-        written = "".join(f"Q: {question}\nA: {answer}\n" for question, answer in shuffled)
+    def choosing(self, order: random.Random) -> list[Example]:
+        """Choosing all answers at once, in a random order, as none of them comes first."""
+        answers = list(dict.fromkeys(answer for _, answer in self.worth_writing))
+        order.shuffle(answers)
+        prompt = choosing_prompt(WRITING, **self._seen).text
+        return [(prompt, "".join(f"{answer}\n" for answer in answers))] if answers else []
+
+    def asking(self) -> list[Example]:
+        """Asking for each answer."""
+        return [
+            (asking_prompt(WRITING, **self._seen, answer=answer).text, f" {question}\n")
+            for question, answer in self.worth_writing
+        ]
+
+    def reading(self) -> list[Example]:
+        """Answering each question, or saying that it cannot be answered."""
         asked = [*self.pairs, *((question, NOT_STATED) for question in self.unanswerable)]
         return [
-            (lines_prompt(self.title, self.context, self.sentence), written),
-            *((f"{self.shared}Question: {question}\nAnswer:", f" {answer}\n") for question, answer in asked),
+            (reading_prompt(READING, **self._seen, question=question).text, f" {answer}\n")
+            for question, answer in asked
         ]
 
 
@@ -84,8 +114,31 @@ def kept_back(name: str, doc_ids: Sequence[str]) -> set[str]:
 
 
 def read_set(path: Path) -> list[dict[str, Any]]:
-    """The documents of one set."""
+    """The documents of one set: JSON Lines, or a file in the format of SQuAD (``.json``).
+
+    A question of the latter counts where ``AGREEING`` of the people who were asked gave the same answer.
+    """
+    if path.suffix == ".json":
+        return [_squad_document(article) for article in json.loads(path.read_text("utf-8"))["data"]]
     return [json.loads(line) for line in path.read_text("utf-8").splitlines() if line.strip()]
+
+
+def _squad_document(article: dict[str, Any]) -> dict[str, Any]:
+    text = ""
+    spans: list[tuple[int, int]] = []
+    questions = []
+    for number, paragraph in enumerate(article["paragraphs"]):
+        spans.append((len(text), len(text) + len(paragraph["context"].strip())))
+        text += paragraph["context"].strip() + "\n\n"
+        for asked in paragraph["qas"]:
+            given = Counter(answer["text"].strip(" .,;") for answer in asked["answers"])
+            answer, people = given.most_common(1)[0]
+            if people >= AGREEING:
+                question = asked["question"].strip()
+                question = question[:1].upper() + question[1:]
+                questions.append({"question": question, "answers": [answer], "paragraph": number})
+    title = unquote(article["title"])
+    return {"doc_id": title, "title": title, "text": text, "paragraph_spans": spans, "qas": questions}
 
 
 def read_lessons(data: Path) -> tuple[list[Lesson], list[Lesson]]:
@@ -93,7 +146,7 @@ def read_lessons(data: Path) -> tuple[list[Lesson], list[Lesson]]:
     taught: list[Lesson] = []
     measured: list[Lesson] = []
     for name in SETS:
-        documents = read_set(data / f"{name}.jsonl")
+        documents = read_set(data / name)
         away = kept_back(name, [document["doc_id"] for document in documents])
         for document in documents:
             if document["doc_id"] not in away:
@@ -111,17 +164,20 @@ def lessons_of(document: dict[str, Any]) -> Iterator[Lesson]:
     found = _pairs_by_segment(document, text, segments)
     everywhere = [pair for pairs in found.values() for pair in pairs]
     names = sorted({name for segment in segments for name in _NAME.findall(segment.text)})
+    gate = Gate(Recipe(gate=GateRecipe()), title)
     for number, pairs in found.items():
         segment = segments[number]
         context = context_before(text, segment.start, GeneratorRecipe().context_words)
         sentence = " ".join(segment.text.split())
         chance = random.Random(f"{document['doc_id']} {number}")  # noqa: S311 - a choice, not a secret
         seen = f"{context} {sentence}".lower()
+        judged = gate.check(number, f"{context} {sentence}", pairs)
         yield Lesson(
             title,
             context,
             sentence,
             tuple(pairs),
+            tuple((each.pair.question, each.pair.answer) for each in judged if each.kept),
             (
                 *_asked_elsewhere(everywhere, seen, len(pairs), chance),
                 *_changed(pairs, names, f"{seen} {title.lower()}", chance),
@@ -154,8 +210,10 @@ def _asked_elsewhere(
 ) -> list[str]:
     """Questions about other sentences of the document, whose answers are not to be seen here."""
     others = [question for question, answer in everywhere if answer.lower() not in seen]
+    here = set(re.findall(r"\w+", seen))
+    others.sort(key=lambda question: -len(here & set(re.findall(r"\w+", question.lower()))))
     wanted = sum(chance.random() < UNANSWERABLE_SHARE for _ in range(pairs))
-    return chance.sample(others, min(len(others), wanted))
+    return chance.sample(others[:NEAREST], min(len(others), NEAREST, wanted))
 
 
 def _changed(

@@ -5,7 +5,8 @@ makes lessons of every sentence that holds answers (:mod:`lift_core.stack.lesson
 trainer, and writes it to OUT.
 
 Each set is JSON Lines, one document a line: ``doc_id``, ``title``, ``text`` (or ``context``), and ``qas``
-with ``question``, ``answers`` and, where it is known, the number of the answer's ``paragraph``.
+with ``question``, ``answers`` and, where it is known, the number of the answer's ``paragraph``; or ``.json``
+in the format of SQuAD.
 """
 
 from __future__ import annotations
@@ -24,11 +25,13 @@ import structlog
 from lift_core.log import configure
 from lift_core.records import LoraRecipe, Recipe, TrainingRecipe, TrainingResult
 from lift_core.settings import lift_home
-from lift_core.stack.lessons import Lesson, read_lessons
+from lift_core.stack.lessons import read_lessons
 from lift_core.stack.models import BASE_NAME
+from lift_core.synthesis.prompts import NOT_STATED
 
 if TYPE_CHECKING:
     from lift_core.training.packing import Batch
+    from lift_core.training.parallel import Ranks
 
 MEASURED_LESSONS = 60
 MAX_TOKENS = 400
@@ -45,8 +48,8 @@ RECIPE = Recipe(
 """``pairs_per_step`` counts sentences here, each with all its lessons."""
 
 
-def batch_of(lesson: Lesson, tokenizer: Any, order: random.Random) -> Batch:
-    """A sentence's lessons as token ids, behind what their prompts have in common."""
+def batch_of(examples: Sequence[tuple[str, str]], tokenizer: Any) -> Batch:
+    """A sentence's (prompt, completion) examples as token ids, behind what their prompts have in common."""
     from lift_core.training.encoding import Example
     from lift_core.training.packing import Batch
 
@@ -55,24 +58,36 @@ def batch_of(lesson: Lesson, tokenizer: Any, order: random.Random) -> Batch:
             tokenizer.encode(prompt, add_special_tokens=False),
             (*tokenizer.encode(completion, add_special_tokens=False), tokenizer.eos_token_id),
         )
-        for prompt, completion in lesson.examples(order)
+        for prompt, completion in examples
     ]
     prompts = zip(*(prompt for prompt, _ in encoded), strict=False)
     shared = sum(1 for _ in itertools.takewhile(lambda tokens: len(set(tokens)) == 1, prompts))
+    # What a pack begins with belongs to no example: each keeps a token of its own.
+    shared = min(shared, min(len(prompt) for prompt, _ in encoded) - 1)
     prefix = tuple(encoded[0][0][:shared])
     return Batch(
         ADAPTER, prefix, tuple(Example(tuple(prompt[shared:]), answer) for prompt, answer in encoded)
     )
 
 
-def teach(data: Path, base: Path, out: Path, minutes: float, start: Path | None = None) -> None:
+def teach(
+    data: Path, base: Path, out: Path, minutes: float, start: Path | None = None, processes: int = 1
+) -> None:
     """Train the generator's adapter on the sets in ``data`` and write it to ``out``.
 
-    ``start`` is the folder of an adapter of the same shape, whose teaching goes on.
+    ``start`` is the folder of an adapter of the same shape, whose teaching goes on. ``processes`` share each
+    step's sentences: on a CPU two with a thread each compute more than one with two.
 
     The learning rate falls to nearly nothing by the end of the last epoch or of ``minutes``,
     whichever comes first.
     """
+    from lift_core.training.parallel import team
+
+    with team(processes) as ranks:
+        _teach(data, base, out, minutes, start, ranks)
+
+
+def _teach(data: Path, base: Path, out: Path, minutes: float, start: Path | None, ranks: Ranks) -> None:
     from lift_core.training.adapter_files import save_adapter
     from lift_core.training.backbone import Backbone
     from lift_core.training.stepper import Stepper
@@ -81,10 +96,15 @@ def teach(data: Path, base: Path, out: Path, minutes: float, start: Path | None 
     taught, measured = read_lessons(data)
     training = RECIPE.training
     order = random.Random(training.seed)  # noqa: S311 - an order, not a secret
-    backbone = Backbone(base, training.precision)
+    backbone = Backbone(base, training.precision, ranks=ranks)
 
     sample = [
-        batch_of(lesson, backbone.tokenizer, order)
+        {
+            "choosing": lesson.choosing(order),
+            "asking": lesson.asking(),
+            "reading": [each for each in lesson.reading() if NOT_STATED not in each[1]],
+            "refusing": [each for each in lesson.reading() if NOT_STATED in each[1]],
+        }
         for lesson in order.sample(measured, min(MEASURED_LESSONS, len(measured)))
     ]
     size = training.pairs_per_step
@@ -96,7 +116,13 @@ def teach(data: Path, base: Path, out: Path, minutes: float, start: Path | None 
             stepper.load_weights(ADAPTER, _read_weights(start))
 
         def measure(when: str) -> None:
-            log.info(when, writing=_mean(stepper, sample, writing=True), reading=_mean(stepper, sample))
+            losses = {
+                kind: _mean(
+                    stepper, [batch_of(each[kind], backbone.tokenizer) for each in sample if each[kind]]
+                )
+                for kind in sample[0]
+            }
+            log.info(when, **losses)
 
         log.info("lessons", sentences=len(taught), pairs=sum(len(lesson.pairs) for lesson in taught))
         measure("before")
@@ -107,7 +133,10 @@ def teach(data: Path, base: Path, out: Path, minutes: float, start: Path | None 
             done = max(len(losses) / steps, (time.monotonic() - started) / (60 * minutes))
             if done >= 1:
                 break
-            batches = [batch_of(lesson, backbone.tokenizer, order) for lesson in taught[begin : begin + size]]
+            batches = [
+                batch_of([*lesson.choosing(order), *lesson.asking(), *lesson.reading()], backbone.tokenizer)
+                for lesson in taught[begin : begin + size]
+            ]
             warm_up = min(1.0, (len(losses) + 1) / WARM_UP_STEPS)
             falling = 0.03 + 0.97 * (1 + math.cos(math.pi * done)) / 2
             rate = training.learning_rate * warm_up * falling
@@ -138,17 +167,10 @@ def _fits(batch: Batch) -> bool:
     return len(batch.prefix) + max(example.length for example in batch.examples) <= MAX_TOKENS
 
 
-def _mean(stepper: Any, batches: Sequence[Batch], *, writing: bool = False) -> float:
-    """Mean loss in nats over the answer tokens of all writing lessons, which come first in each batch, or of
-    all reading lessons."""
-    from lift_core.training.packing import Batch
-
-    chosen = [
-        Batch(each.adapter, each.prefix, each.examples[:1] if writing else each.examples[1:])
-        for each in batches
-    ]
-    total = sum(stepper.mean_loss(each) * each.answer_tokens for each in chosen)
-    return round(float(total / sum(each.answer_tokens for each in chosen)), 3)
+def _mean(stepper: Any, batches: Sequence[Batch]) -> float:
+    """Mean loss in nats over the answer tokens of all batches."""
+    total = sum(stepper.mean_loss(each) * each.answer_tokens for each in batches)
+    return round(float(total / sum(each.answer_tokens for each in batches)), 3)
 
 
 def _batches_of(count: int, size: int, epochs: int) -> Iterator[int]:
@@ -165,10 +187,11 @@ def main() -> None:
     parser.add_argument("--base", type=Path, help="folder of the base model (default: the embedded one)")
     parser.add_argument("--start", type=Path, help="folder of an adapter whose teaching goes on")
     parser.add_argument("--minutes", type=float, default=60, help="stop after so long (default: 60)")
+    parser.add_argument("--processes", type=int, default=1, help="so many, with a share of the cores each")
     options = parser.parse_args()
     configure()
     base = options.base or lift_home() / "models" / BASE_NAME
-    teach(options.data, base, options.out, options.minutes, options.start)
+    teach(options.data, base, options.out, options.minutes, options.start, options.processes)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from lift_core.records import JudgedPair, QAPair, Recipe, Segment
 from lift_core.synthesis.context import Contexts
 from lift_core.synthesis.coverage import untouched
-from lift_core.synthesis.gate import Gate, judge, read_back
+from lift_core.synthesis.gate import READING_TEMPERATURE, Gate, judge, read_back
 from lift_core.synthesis.models import Models
 
 
@@ -67,16 +67,26 @@ class Drafting:
         """What is still kept, read back by the reader, then shown to the judge, where there are such."""
         seed = self._recipe.generator.seed
 
-        async def read(question: str) -> str | None:
-            [answer] = await self._models.read(question, context=context, segment=segment, seed=seed)
-            return answer
+        gate = self._recipe.gate
+
+        async def read(question: str) -> list[str | None]:
+            return await self._models.read(
+                question,
+                context=context,
+                segment=segment,
+                seed=seed,
+                n=gate.reads,
+                temperature=0.0 if gate.reads == 1 else READING_TEMPERATURE,
+            )
 
         async def ask(pair: QAPair) -> tuple[bool, str]:
             [verdict] = await self._models.judge(pair, source=source, seed=seed)
             return verdict
 
         if self._models.has_reader:
-            judged = await read_back(read, judged, agreement=self._recipe.gate.agreement)
+            judged = await read_back(
+                read, judged, agreement=gate.agreement, agreeing_share=gate.agreeing_share
+            )
         if self._models.has_judge:
             judged = await judge(ask, judged)
         return judged

@@ -12,14 +12,20 @@ from lift_core.settings import Settings
 from lift_core.synthesis.client import ModelClient
 from lift_core.synthesis.profiles import load_profile
 from lift_core.synthesis.prompts import (
+    Prompt,
+    asking_prompt,
+    choosing_prompt,
     global_prompt,
     judging_prompt,
     read_answer,
+    read_answers,
     read_judgement,
     read_pairs,
+    read_question,
     reading_prompt,
     writing_prompt,
 )
+from lift_core.synthesis.tasks import all_of
 
 _READ_TOKENS = 60
 _JUDGE_TOKENS = 200
@@ -99,27 +105,45 @@ class Models:
     ) -> list[tuple[str, str]]:
         """The pairs of the recipe's greedy and sampled completions about a segment.
 
+        Where the profile has answers chosen first, ``pairs`` completions name them, or ``touch`` does, and
+        the greedy and sampled completions ask for ``pairs`` of them; equal questions to one answer are one.
+
         The ``again``-th time only drawn ones, with other seeds: the greedy one would be what it was.
 
         Raises:
             ServiceUnavailableError: the server stayed away for minutes.
             RecipeError: it refuses what the recipe asks for.
         """
-        prompt = writing_prompt(
-            self._writing,
-            title=self._title,
-            context=context,
-            segment=segment,
-            pairs=self._recipe.pairs,
-            touch=touch,
-        )
-        completions: list[str] = []
+        seen = {"title": self._title, "context": context, "segment": segment}
+        if not self._writing.choosing:
+            prompt = writing_prompt(self._writing, **seen, pairs=self._recipe.pairs, touch=touch)
+            completions = await self._completions(prompt, self._recipe.sampled, seed, again)
+            return [pair for completion in completions for pair in read_pairs(self._writing, completion)]
+
+        named: Sequence[str] = ["\n".join(touch)]
+        if not touch:
+            prompt = choosing_prompt(self._writing, **seen)
+            drawn = self._recipe.pairs - (1 if self._recipe.greedy_samples else 0)
+            named = await self._completions(prompt, drawn, seed, again)
+
+        async def ask(answer: str) -> list[tuple[str, str]]:
+            prompt = asking_prompt(self._writing, **seen, answer=answer)
+            found = await self._completions(prompt, self._recipe.sampled, seed, again)
+            return [(question, answer) for question in dict.fromkeys(map(read_question, found))]
+
+        answers = read_answers(named, segment)[: self._recipe.pairs]
+        asked = await all_of(ask(answer) for answer in answers)
+        return [pair for pairs in asked for pair in pairs]
+
+    async def _completions(self, prompt: Prompt, drawn: int, seed: int, again: int) -> list[str]:
+        """The greedy completion, then ``drawn`` ones; the ``again``-th time only drawn ones, at least one."""
+        found: list[str] = []
         if self._recipe.greedy_samples and not again:
-            completions += await self._writer.complete(
+            found += await self._writer.complete(
                 prompt, temperature=0.0, max_tokens=self._recipe.max_tokens, seed=seed, order=seed
             )
-        if drawn := max(self._recipe.sampled, 1 if again else 0):
-            completions += await self._writer.complete(
+        if drawn := max(drawn, 1 if again else 0):
+            found += await self._writer.complete(
                 prompt,
                 temperature=self._recipe.temperature,
                 top_p=self._recipe.top_p,
@@ -128,7 +152,7 @@ class Models:
                 seed=seed + again * _SEED_STRIDE,
                 order=seed,
             )
-        return [pair for completion in completions for pair in read_pairs(self._writing, completion)]
+        return found
 
     async def write_global(self, *, section: str, seed: int) -> list[tuple[str, str]]:
         """Pairs that need distant parts of a section together; errors as of :meth:`write`."""

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from lift_core.records.base import Record
-from lift_core.synthesis.profiles import Profile, load_profile
+from lift_core.synthesis.english import STOP_WORDS
+from lift_core.synthesis.profiles import Profile
+from lift_core.synthesis.words import plain
 
 NOT_STATED = "not stated"
 """The answer of a reader that does not find one."""
 _PLACE = re.compile(r"\{([a-z_]+)\}")
 _LINES_PAIR = re.compile(r"Q:[ \t]*(.+?)[ \t]*\nA:[ \t]*(.+)")
+_ARTICLE = re.compile(r"^(?:the|an?) ")
 _SHOWN = 80
 """Characters of an unreadable completion that are shown."""
 
@@ -44,6 +48,17 @@ def writing_prompt(
     return _prompt(profile, title=title, context=context, segment=segment, pairs=pairs, touch=names)
 
 
+def choosing_prompt(profile: Profile, *, title: str, context: str, segment: str) -> Prompt:
+    """Ask which answers of a segment are worth asking for."""
+    values = _values(profile, title=title, context=context, segment=segment)
+    return Prompt(text=_filled(profile.choosing, values))
+
+
+def asking_prompt(profile: Profile, *, title: str, context: str, segment: str, answer: str) -> Prompt:
+    """Ask for the question that the segment answers so."""
+    return _prompt(profile, title=title, context=context, segment=segment, answer=answer)
+
+
 def global_prompt(profile: Profile, *, title: str, section: str, pairs: int) -> Prompt:
     """Ask for ``pairs`` pairs that need distant parts of a section together."""
     return _prompt(profile, title=title, section=section, pairs=pairs)
@@ -59,10 +74,8 @@ def judging_prompt(profile: Profile, *, title: str, source: str, question: str, 
     return _prompt(profile, title=title, source=source, question=question, answer=answer)
 
 
-def _prompt(profile: Profile, **values: str | int) -> Prompt:
-    if profile.one_line:
-        values |= {name: " ".join(str(values[name]).split()) for name in ("context", "segment")}
-    values["context"] = values.get("context") or profile.no_context
+def _prompt(profile: Profile, **given: str | int) -> Prompt:
+    values = _values(profile, **given)
     return Prompt(
         text=_filled(profile.text, values),
         messages=tuple(
@@ -72,6 +85,13 @@ def _prompt(profile: Profile, **values: str | int) -> Prompt:
         stop=profile.stop,
         json_schema=_filled_schema(profile.json_schema, values),
     )
+
+
+def _values(profile: Profile, **values: str | int) -> dict[str, str | int]:
+    if profile.one_line:
+        values |= {name: " ".join(str(values[name]).split()) for name in ("context", "segment")}
+    values["context"] = values.get("context") or profile.no_context
+    return values
 
 
 def _filled(template: str, values: Mapping[str, str | int]) -> str:
@@ -104,6 +124,30 @@ def read_pairs(profile: Profile, completion: str) -> list[tuple[str, str]]:
 def read_lines(completion: str) -> list[tuple[str, str]]:
     """The pairs of ``Q:`` and ``A:`` lines."""
     return [(question.strip(), answer.strip()) for question, answer in _LINES_PAIR.findall(completion)]
+
+
+def read_answers(completions: Iterable[str], segment: str) -> list[str]:
+    """The answers that completions name, a line each, those that most of them name first.
+
+    What does not stand in the segment, or is grammar alone, is left out, and so is what is named already but
+    for its case and the article before it.
+    """
+    source = f" {plain(segment)} "
+    named: Counter[str] = Counter()
+    spelled: dict[str, str] = {}
+    for completion in completions:
+        for line in dict.fromkeys(" ".join(line.split()) for line in completion.splitlines()):
+            answer = plain(line)
+            if f" {answer} " in source and not STOP_WORDS.issuperset(answer.split()):
+                bare = _ARTICLE.sub("", answer)
+                named[bare] += 1
+                spelled.setdefault(bare, line)
+    return [spelled[bare] for bare, _ in named.most_common()]
+
+
+def read_question(completion: str) -> str:
+    """The question of a completion, its first line."""
+    return next(iter(completion.strip().splitlines()), "").strip()
 
 
 def read_answer(completion: str) -> str | None:
@@ -153,16 +197,6 @@ def _words(value: Any) -> str:
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return ""
     return " ".join(str(value).split())
-
-
-# --- what the embedded generator is taught with -----------------------------------------------
-
-
-def lines_prompt(title: str, context: str, segment: str) -> str:
-    """The text of profile ``lines`` for one segment."""
-    return writing_prompt(
-        load_profile("lines", 1), title=title, context=context, segment=segment, pairs=1
-    ).text
 
 
 def context_before(text: str, start: int, words: int) -> str:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 from lift_core.records import JudgedPair
+from lift_core.synthesis.tasks import all_of
 
 
 async def ask_about_kept(
@@ -16,10 +16,4 @@ async def ask_about_kept(
     async def one(found: JudgedPair) -> JudgedPair:
         return await look(found) if found.kept else found
 
-    tasks = [asyncio.ensure_future(one(found)) for found in judged]
-    try:
-        return list(await asyncio.gather(*tasks))
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    return await all_of(one(found) for found in judged)

@@ -36,12 +36,15 @@ class Profile(Record):
 
     ``one_line``: line breaks of context and segment become blanks. ``no_context`` stands for an empty
     context. ``touch`` is what ``{touch}`` becomes where the caller wants certain ``{names}`` asked about.
-    ``json_schema`` is the JSON schema of the completion, which the server enforces; a whole string of it that
-    is a word in braces becomes the value itself.
+    ``choosing``, where there is one, is completed first, with the answers that are worth asking for, one a
+    line; ``text`` then asks for the question to one ``{answer}``. ``json_schema`` is the JSON schema of the
+    completion, which the server enforces; a whole string of it that is a word in braces becomes the value
+    itself.
     """
 
     name: str
     version: int = Field(ge=1)
+    choosing: str = ""
     text: str = ""
     messages: tuple[Message, ...] = ()
     one_line: bool = False
@@ -49,12 +52,14 @@ class Profile(Record):
     touch: str = ""
     stop: tuple[str, ...] = ()
     json_schema: dict[str, Any] | None = None
-    reads: Literal["lines", "json", "answer", "judgement"]
+    reads: Literal["lines", "json", "question", "answer", "judgement"]
 
     @model_validator(mode="after")
     def _one_kind_of_prompt(self) -> Profile:
         if bool(self.text) == bool(self.messages):
             raise ValueError("a profile has either a text or messages")
+        if bool(self.choosing) != (self.reads == "question"):
+            raise ValueError("answers are chosen first where a question is read, and only there")
         if self.json_schema is not None and not self.messages:
             raise ValueError("only a chat is held to a JSON schema: OpenAI's completions know none")
         return self

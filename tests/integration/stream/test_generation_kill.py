@@ -295,7 +295,7 @@ def test_with_a_real_generator_every_segment_is_committed_once(registry, prepare
     key = os.environ.get("LIFT_GENERATOR_API_KEY", "none")
     recipe = load_recipe(os.environ.get("LIFT_RECIPE", "embedded"))
     # Few completions: a model on two cores writes for most of an hour else.
-    few = recipe.generator.model_copy(update={"sampled": 1})
+    few = recipe.generator.model_copy(update={"pairs": 2, "sampled": 1})
     recipe = recipe.model_copy(update={"generator": few})
     # More than the attempts can write before they are killed.
     count = 4 * KILLS

@@ -262,7 +262,7 @@ def test_documents_that_the_embedded_model_was_taught_on_are_not_measured_on():
 
     for name, prefix in (("squad_dev", "squad"), ("fairytaleqa", "fairytale"), ("covidqa", "covidqa")):
         ids = [f"{prefix}:{number}" for number in range(1000, 1200)] + ["fairytale:king-kojata"]
-        assert untaught(name, ids) == kept_back(name, ids)
+        assert untaught(name, ids) == kept_back(f"{name}.jsonl", ids)
     assert untaught("cuad_sample", ["cuad:1"]) == {"cuad:1"}
 
 

@@ -153,6 +153,22 @@ def test_an_instruct_model_is_asked_by_both_arms_alike(server, document):
     assert {row["pairs"] for row in report.rows} == {8 * 3}
 
 
+def test_a_model_that_is_asked_for_answers_first_is_asked_by_both_arms_alike(server, document):
+    def script(body, number):
+        if body["prompt"].endswith("Answers:\n"):
+            return "".join(f"{word}\n" for word in body["prompt"].split("Sentence: ")[1].split())
+        return " Who kept it?"
+
+    server.script = script
+    generator = GeneratorRecipe(model=MODEL, profile="answers", pairs=3, sampled=2)
+    report = report_on(server, document, Recipe(generator=generator))
+    ours, peer = by_title(server.asked)[1:3]
+    # A greedy and a drawn request for the answers, and for the questions to each of three.
+    assert len(ours) == 8 * (2 + 3 * 2)
+    assert order(ours) == order(peer)
+    assert {row["pairs"] for row in report.rows} == {8 * 3}
+
+
 def test_a_server_that_is_not_there_or_has_another_model_is_named(server, document, tmp_path):
     for url in ("", "http://127.0.0.1:9/v1"):
         with pytest.raises(ServiceUnavailableError, match="lift up"):

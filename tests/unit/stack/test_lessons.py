@@ -1,17 +1,18 @@
 """What the embedded generator is taught: each answer with its sentence, and never what it is measured on."""
 
+import json
 import random
 
 from lift_core.stack import lessons
 from lift_core.stack.lessons import (
-    NOT_STATED,
     SHIPPED_EXAMPLES,
     Lesson,
     kept_back,
     lessons_of,
     measured_articles,
+    read_set,
 )
-from lift_core.synthesis.prompts import lines_prompt
+from lift_core.synthesis.prompts import NOT_STATED
 
 TEXT = (
     "The lighthouse of Marra was built by Odo Krell in 1712. It cost four million crowns.\n\n"
@@ -55,18 +56,48 @@ def test_what_is_no_short_verbatim_answer_is_left_out():
     )
 
 
-def test_a_sentence_is_written_about_and_then_read_behind_the_same_beginning():
-    lesson = Lesson(
-        "Marra", "Before.", "Odo built it.", (("Who built it?", "Odo"),), ("Who is the keeper of it?",)
+def test_a_sentence_is_chosen_from_asked_about_and_read_behind_the_same_beginning():
+    pairs = (("Who built it?", "Odo"), ("When?", "1712"))
+    lesson = Lesson("Marra", "Before.", "Odo built it in 1712.", pairs, pairs[:1], ("Who is its keeper?",))
+    beginning = "Title: Marra\nContext: Before.\nSentence: Odo built it in 1712.\n"
+    assert lesson.choosing(random.Random(0)) == [(f"{beginning}Answers:\n", "Odo\n")]
+    assert lesson.asking() == [(f"{beginning}Answer: Odo\nQuestion:", " Who built it?\n")]
+    assert lesson.reading() == [
+        (f"{beginning}Question: Who built it?\nAnswer:", " Odo\n"),
+        (f"{beginning}Question: When?\nAnswer:", " 1712\n"),
+        (f"{beginning}Question: Who is its keeper?\nAnswer:", f" {NOT_STATED}\n"),
+    ]
+
+
+def test_what_the_gate_would_reject_is_read_but_not_written():
+    [lesson] = taught(
+        asked("Who built the lighthouse of Marra?", "Odo Krell"), asked("When was it built?", "1712")
     )
-    writing, reading, refusing = lesson.examples(random.Random(0))
-    assert writing == (lines_prompt("Marra", "Before.", "Odo built it."), "Q: Who built it?\nA: Odo\n")
-    assert reading == (
-        "Title: Marra\nContext: Before.\nSentence: Odo built it.\nQuestion: Who built it?\nAnswer:",
-        " Odo\n",
-    )
-    assert refusing == (f"{lesson.shared}Question: Who is the keeper of it?\nAnswer:", f" {NOT_STATED}\n")
-    assert all(prompt.startswith(lesson.shared) for prompt, _ in (writing, reading))
+    assert [answer for _, answer in lesson.pairs] == ["Odo Krell", "1712"]
+    assert [answer for _, answer in lesson.worth_writing] == ["Odo Krell"]
+
+
+def test_of_a_set_in_the_format_of_squad_the_answers_that_people_agree_on_count(tmp_path):
+    def answers(*texts):
+        return [{"text": text, "answer_start": 0} for text in texts]
+
+    paragraphs = [
+        {
+            "context": "The lighthouse of Marra was built by Odo Krell.\n",
+            "qas": [{"question": " who built it? ", "answers": answers("Odo Krell", "Krell", "Odo Krell.")}],
+        },
+        {
+            "context": "Ilse keeps it.",
+            "qas": [{"question": "Who?", "answers": answers("Ilse", "keeps it", "nobody")}],
+        },
+    ]
+    file = tmp_path / "set.json"
+    file.write_text(json.dumps({"data": [{"title": "Marra%27s_Light", "paragraphs": paragraphs}]}))
+    [document] = read_set(file)
+    assert document["title"] == "Marra's_Light"
+    assert document["qas"] == [{"question": "Who built it?", "answers": ["Odo Krell"], "paragraph": 0}]
+    begin, end = document["paragraph_spans"][1]
+    assert document["text"][begin:end] == "Ilse keeps it."
 
 
 def test_what_cannot_be_answered_is_asked_elsewhere_or_of_what_is_not_there(monkeypatch):
@@ -89,11 +120,11 @@ def test_the_documents_that_are_kept_back_do_not_depend_on_their_order():
     kept = measured_articles(ids)
     assert len(kept) == 10
     assert measured_articles(list(reversed(ids))) == kept
-    assert kept_back("squad_dev", ids) == kept
+    assert kept_back("squad_dev.jsonl", ids) == kept
 
 
 def test_a_tenth_of_the_other_sets_and_the_examples_are_kept_back():
     ids = [f"story-{number}" for number in range(1000)]
-    kept = kept_back("fairytaleqa", [*ids, *SHIPPED_EXAMPLES])
+    kept = kept_back("fairytaleqa.jsonl", [*ids, *SHIPPED_EXAMPLES])
     assert kept >= SHIPPED_EXAMPLES
     assert 70 < len(kept) < 130

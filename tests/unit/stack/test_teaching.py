@@ -15,15 +15,26 @@ class Letters:
         return [ord(letter) for letter in text]
 
 
-def test_what_the_prompts_of_a_sentence_share_stands_in_the_batch_once():
-    lesson = Lesson("Marra", "", "Odo built it.", (("Who built it?", "Odo"),), ("Why?",))
-    batch = batch_of(lesson, Letters(), random.Random(0))
-    # "Questions and answers" and "Question: …" begin alike.
+def letters(batch):
+    """Each example of a batch as (prompt, completion), without the token that ends it."""
     prefix = "".join(map(chr, batch.prefix))
-    assert prefix == f"{lesson.shared}Question"
-    whole = [
+    return [
         (prefix + "".join(map(chr, each.prompt)), "".join(map(chr, each.answer[:-1])))
         for each in batch.examples
     ]
-    assert whole == lesson.examples(random.Random(0))
+
+
+def test_what_the_prompts_of_a_sentence_share_stands_in_the_batch_once():
+    pairs = (("Who built it?", "Odo"),)
+    lesson = Lesson("Marra", "", "Odo built it.", pairs, pairs, ("Why?",))
+    examples = [*lesson.choosing(random.Random(0)), *lesson.asking(), *lesson.reading()]
+    batch = batch_of(examples, Letters())
+    assert "".join(map(chr, batch.prefix)) == "Title: Marra\nContext: \nSentence: Odo built it.\n"
+    assert letters(batch) == examples
     assert all(each.answer[-1] == Letters.eos_token_id for each in batch.examples)
+
+
+def test_an_example_that_is_alone_keeps_a_token_of_its_own():
+    batch = batch_of([("Answers:", " Odo\n")], Letters())
+    assert letters(batch) == [("Answers:", " Odo\n")]
+    assert len(batch.examples[0].prompt) == 1

@@ -14,7 +14,7 @@ def test_every_profile_loads_and_is_what_its_file_name_says(name, version):
 
 
 def test_the_shipped_profiles_are_there():
-    assert {name for name, _ in profiles()} >= {"lines", "json", "global", "reading", "judging"}
+    assert {name for name, _ in profiles()} >= {"answers", "lines", "json", "global", "reading", "judging"}
 
 
 @pytest.mark.parametrize(("name", "version"), [("lines", 99), ("nonsense", 1), ("../lines", 1)])
@@ -29,6 +29,12 @@ def test_a_profile_is_a_text_or_a_chat_and_only_a_chat_has_a_schema():
         {},
         {"text": "{segment}", "messages": chat},
         {"text": "{segment}", "json_schema": {"type": "object"}},
+        {"text": "{segment}", "choosing": "{segment}"},
     ):
         with pytest.raises(ValidationError):
             Profile(name="x", version=1, reads="json", **broken)
+
+
+def test_a_question_is_read_only_where_its_answer_was_chosen():
+    with pytest.raises(ValidationError, match="chosen first"):
+        Profile(name="x", version=1, reads="question", text="{answer}")

@@ -8,13 +8,16 @@ import pytest
 from lift_core.synthesis.profiles import load_profile
 from lift_core.synthesis.prompts import (
     NOT_STATED,
+    asking_prompt,
+    choosing_prompt,
     global_prompt,
     judging_prompt,
-    lines_prompt,
     read_answer,
+    read_answers,
     read_judgement,
     read_lines,
     read_pairs,
+    read_question,
     reading_prompt,
     writing_prompt,
 )
@@ -34,15 +37,24 @@ def user(prompt):
 # --- asking -----------------------------------------------------------------------------------
 
 
-def test_lines_are_asked_for_as_the_embedded_generator_was_taught():
+def test_lines_are_asked_for_without_pairs_or_names():
     expected = (
         "Title: Marra\nContext: It is old.\nSentence: Odo Krell built it.\n"
         "Questions and answers about the sentence:\n"
     )
     prompt = written(LINES, context="It\n is old.", segment="Odo Krell\nbuilt it.", touch=("1712",))
     assert (prompt.text, prompt.messages, prompt.stop) == (expected, (), ())
-    assert lines_prompt("Marra", "It is old.", "Odo Krell built it.") == expected
-    assert lines_prompt("Marra", "", "X.").splitlines()[1] == "Context: "
+    assert written(LINES, context="").text.splitlines()[1] == "Context: "
+
+
+def test_answers_are_chosen_and_asked_for_as_the_embedded_generator_was_taught():
+    profile = load_profile("answers", 1)
+    seen = {"title": "Marra", "context": "It\n is old.", "segment": "Odo Krell\nbuilt it."}
+    beginning = "Title: Marra\nContext: It is old.\nSentence: Odo Krell built it.\n"
+    chosen = choosing_prompt(profile, **seen)
+    assert (chosen.text, chosen.stop) == (f"{beginning}Answers:\n", ())
+    asked = asking_prompt(profile, **seen, answer="Odo Krell")
+    assert (asked.text, asked.stop) == (f"{beginning}Answer: Odo Krell\nQuestion:", ("\n",))
 
 
 def test_a_reader_is_asked_as_the_embedded_one_was_taught():
@@ -181,3 +193,23 @@ def test_an_instruct_model_is_told_what_to_say_where_it_finds_no_answer():
     system, asked = prompt.messages
     assert NOT_STATED in system["content"]
     assert asked["content"].endswith("Passage:\nOdo built it.\n\nQuestion: Who?")
+
+
+def test_answers_are_what_stands_in_the_segment_the_most_named_first():
+    segment = "In 1712, Odo Krell built the lighthouse of Marra for 1,200 crowns."
+    named = [
+        "Odo Krell\n1712\nthe lighthouse\n",
+        "  1,200 crowns\n 1712\n1712\nIlse Krell\n",
+        "lighthouse\nodd\n\n",
+    ]
+    assert read_answers(named, segment) == ["1712", "the lighthouse", "Odo Krell", "1,200 crowns"]
+    assert read_answers([], segment) == read_answers(["", "the\n"], segment) == []
+
+
+def test_a_part_of_a_word_is_no_answer():
+    assert read_answers(["light\n171\nKrell"], "In 1712, Odo Krell built the lighthouse.") == ["Krell"]
+
+
+def test_a_question_is_one_line():
+    assert read_question(" Who built it?\nAnswer: Odo") == "Who built it?"
+    assert read_question(" \n") == ""

@@ -249,6 +249,62 @@ def test_names_and_numbers_that_no_pair_touches_are_asked_about_by_name(scripted
     assert len(scripted_server.asked) == 2
 
 
+# --- answers first --------------------------------------------------------------------------
+
+
+def answers_first(body, number):
+    """Names two answers of the sentence and one that is not its own; asks for each, every time otherwise."""
+    prompt = body["prompt"]
+    if prompt.endswith("Answers:\n"):
+        return "Odo Krell\nIlse\n" + sentence_of(body).split(" in ")[1]
+    answer = prompt.split("Answer: ")[1].splitlines()[0]
+    lighthouse = sentence_of(body).split()[1]
+    asked = {"Odo Krell": "Who built lighthouse", "Lighthouse": "What is lighthouse"}
+    return f" {asked.get(answer, 'When was it built, lighthouse')} {lighthouse}{' ' * number}?"
+
+
+def test_answers_are_chosen_first_and_each_is_asked_for(scripted_server):
+    scripted_server.script = answers_first
+    recipe = recipe_of(profile="answers", pairs=4, sampled=2)
+    [(_, judged)] = written(scripted_server, recipe, SENTENCES[0])
+    assert {(each.pair.question.split()[0], each.pair.answer) for each in judged} == {
+        ("Who", "Odo Krell"),
+        ("When", "1700."),
+    }
+    asked = sorted((len(body["prompt"].splitlines()), body["n"]) for body in scripted_server.asked)
+    # One greedy list and three that are drawn; then for two answers a greedy question and two drawn ones.
+    assert asked == [(4, 1), (4, 3), (5, 1), (5, 1), (5, 2), (5, 2)]
+
+
+def test_questions_that_are_drawn_alike_are_one(scripted_server):
+    scripted_server.script = lambda body, _: answers_first(body, 0)
+    recipe = recipe_of(profile="answers", pairs=8, sampled=3)
+    [(_, judged)] = written(scripted_server, recipe, SENTENCES[0])
+    assert sorted(each.pair.answer for each in judged) == ["1700.", "Odo Krell"]
+
+
+def test_no_more_answers_are_asked_for_than_the_recipe_allows(scripted_server):
+    scripted_server.script = answers_first
+    [(_, judged)] = written(scripted_server, recipe_of(profile="answers", pairs=1), SENTENCES[0])
+    assert len({each.pair.answer for each in judged}) == 1
+
+
+def test_a_name_that_no_pair_touches_is_the_answer_asked_for_next(scripted_server):
+    def script(body, number):
+        if body["prompt"].endswith("Answers:\n"):
+            return "1712"
+        return answers_first(body, 0)
+
+    scripted_server.script = script
+    text = "Lighthouse 7 of Marra was built in 1712."
+    recipe = recipe_of({"ask_again": 1, "grounded": False}, profile="answers", pairs=2)
+    [(_, judged)] = written(scripted_server, recipe, text)
+    assert judged[0].pair.answer == "1712"
+    assert "Marra" in [each.pair.answer for each in judged]
+    again = [body for body in scripted_server.asked if "Answer: Marra" in body["prompt"]]
+    assert [body["temperature"] for body in again] == [0.7]
+
+
 # --- whole sections -------------------------------------------------------------------------
 
 

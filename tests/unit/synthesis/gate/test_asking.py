@@ -15,19 +15,41 @@ def judged(*answers):
 
 
 def reader(*answers):
+    """One that says these, to a question each; a tuple holds what it says when asked several times."""
+
     async def ask(question):
-        return answers[int(question.split()[1][:-1])]
+        said = answers[int(question.split()[1][:-1])]
+        return said if isinstance(said, tuple) else (said,)
 
     return ask
 
 
+def read(ask, found, agreeing_share=0.5):
+    return asyncio.run(read_back(ask, found, agreement=0.5, agreeing_share=agreeing_share))
+
+
 def test_the_reader_must_come_to_the_same_answer():
     found = judged("Odo Krell", "1712", "seal oil")
-    back = asyncio.run(read_back(reader("Krell", "1713", None), found, agreement=0.5))
+    back = read(reader("Krell", "1713", None), found)
     assert [each.reason for each in back] == [None, "disagreement", "unanswered"]
     assert [each.agreement for each in back] == [pytest.approx(0.667), None, None]
     assert "1713" in back[1].detail
     assert [each.pair for each in back] == [each.pair for each in found]
+
+
+def test_a_share_of_the_readers_answers_must_agree():
+    ask = reader(
+        ("Odo Krell", "Krell", None, "Sarn"),
+        ("1713", "1712", "1713", None),
+        (None, None, "seal oil", None),
+        ("in Marra", None, "in Sarn", None),
+    )
+    found = judged("Odo Krell", "1712", "seal oil", "a tower")
+    half = read(ask, found)
+    assert [each.reason for each in half] == [None, "disagreement", "unanswered", "unanswered"]
+    assert half[0].agreement == pytest.approx((1 + 2 / 3) / 2, abs=1e-3)
+    quarter = read(ask, found, 0.25)
+    assert [each.reason for each in quarter] == [None, None, None, "unanswered"]
 
 
 def test_rejected_pairs_are_not_asked_about():
@@ -36,7 +58,7 @@ def test_rejected_pairs_are_not_asked_about():
     async def ask(_):
         raise AssertionError
 
-    assert asyncio.run(read_back(ask, [rejected], agreement=0.5)) == [rejected]
+    assert read(ask, [rejected]) == [rejected]
     assert asyncio.run(judge(ask, [rejected])) == [rejected]
 
 
@@ -63,5 +85,5 @@ def test_all_are_asked_at_once_and_an_error_ends_the_others():
             raise
 
     with pytest.raises(ServiceUnavailableError):
-        asyncio.run(read_back(ask, judged("a", "b", "c"), agreement=0.5))
+        read(ask, judged("a", "b", "c"))
     assert (len(started), len(cancelled)) == (3, 2)
