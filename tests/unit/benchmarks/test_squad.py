@@ -77,11 +77,12 @@ def test_the_checks_alone_keep_what_only_the_reader_refused():
         ("Who built the tide organ in 1912?", "Odo Krell"),
     ]
 
-    async def knows_no_years(question: str) -> str | None:
-        return None if question.startswith("When") else "Odo Krell"
+    async def knows_no_years(question: str) -> list[str | None]:
+        return [None if question.startswith("When") else "Odo Krell"]
 
     gate = Gate(recipe, "Organs")
-    read = asyncio.run(read_back(knows_no_years, gate.check(0, source, found), agreement=0.5))
+    checked = gate.check(0, source, found)
+    read = asyncio.run(read_back(knows_no_years, checked, agreement=0.5, agreeing_share=0.5))
     judged = gate.settle(read)
     assert [each.reason for each in judged] == [None, "unanswered", "duplicate", "invented"]
     assert [pair.question for pair in checks_alone(judged, recipe)] == [found[0][0], found[1][0]]

@@ -18,7 +18,7 @@ def test_shipped_recipe_is_valid(name):
 @pytest.mark.parametrize(
     ("name", "digest"),
     [
-        ("embedded", "7630a7a6209d57c2169424505091c31c3789a92bef390e497b5b23c17a64720d"),
+        ("embedded", "0f15c21f2a91780a065a181ad247bf3c27b1bea152b357da38f41b62893a83fe"),
         ("smoke", "be896a17c9b799b2a803bd26d8c5e6602d8f769be5796507b58ff06d691a0632"),
     ],
 )
