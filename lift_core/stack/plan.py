@@ -186,11 +186,14 @@ def _vllm(home: Path, ports: dict[str, int], made: Secrets, own: Settings) -> li
         if url:
             continue
         port = ports[f"vllm-{role}"]
+        compiled = home / "compiled" / role
+        key = made.vllm_api_key.get_secret_value()
         services.append(
             Service(
                 name=f"vllm-{role}",
                 command=vllm.command(model, port, rank, gpu_share=own.vllm_gpu_share),
-                environment=vllm.environment(made.vllm_api_key.get_secret_value(), adapters=rank is not None),
+                environment=vllm.environment(key, compiled, adapters=rank is not None),
+                prepare=partial(vllm.drop_compiled, compiled),
                 ready=partial(vllm.ready, port),
                 url=f"http://{HOST}:{port}/v1",
                 start_seconds=_VLLM_SECONDS,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import shutil
 import sys
 from pathlib import Path
 
@@ -69,10 +70,10 @@ def command(
     return tuple(words)
 
 
-def environment(api_key: str, *, adapters: bool) -> dict[str, str]:
+def environment(api_key: str, compiled: Path, *, adapters: bool) -> dict[str, str]:
     """Variables of a server. The key goes here because a command line can be read by all.
 
-    One that serves ``adapters`` finds them in the registry and the object store by itself, through
+    ``compiled`` is the folder for what torch compiles on a CPU (:func:`drop_compiled`). One that serves ``adapters`` finds them in the registry and the object store by itself, through
     LIFT's plugins; the other has no business there.
     """
     values = {
@@ -88,9 +89,23 @@ def environment(api_key: str, *, adapters: bool) -> dict[str, str]:
         values["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] = "1"
     if is_cpu_build():
         values["VLLM_CPU_KVCACHE_SPACE"] = "1"
+        values["TORCHINDUCTOR_CACHE_DIR"] = str(compiled)
         if _is_small():
             values |= _sharing_environment()
     return values
+
+
+def drop_compiled(folder: Path) -> None:
+    """Make a server compile anew what it needs: a few small kernels, seconds.
+
+    A kill in the midst of compiling leaves half a library, with which every later start of the engine would
+    end ("file too short"): torch looks for it by its name, and does not look whether it is whole.
+
+    Raises:
+        OSError: the folder is there and cannot be removed.
+    """
+    if folder.exists():
+        shutil.rmtree(folder)
 
 
 def _sharing_environment() -> dict[str, str]:

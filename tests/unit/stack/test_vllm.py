@@ -30,3 +30,15 @@ def test_the_embedded_guard_asks_in_the_faster_precision_too(monkeypatch, tmp_pa
     monkeypatch.setattr(vllm, "multiplies_bf16", lambda: fast_bf16)
     values = stack_env(Settings(home=tmp_path, _env_file=None), DEFAULT_PORTS, ensure_secrets(tmp_path))
     assert values.get("LIFT_EVALUATION_PRECISION") == expected
+
+
+@pytest.mark.parametrize("adapters", [True, False])
+def test_what_a_kill_left_half_compiled_is_gone_before_the_next_start(monkeypatch, tmp_path, adapters):
+    monkeypatch.setattr(vllm, "is_cpu_build", lambda: True)
+    compiled = tmp_path / "compiled"
+    assert vllm.environment("key", compiled, adapters=adapters)["TORCHINDUCTOR_CACHE_DIR"] == str(compiled)
+    vllm.drop_compiled(compiled)
+    (compiled / "oh").mkdir(parents=True)
+    (compiled / "oh" / "kernel.main.so").write_bytes(b"")
+    vllm.drop_compiled(compiled)
+    assert not compiled.exists()
