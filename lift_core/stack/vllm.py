@@ -73,8 +73,9 @@ def command(
 def environment(api_key: str, compiled: Path, *, adapters: bool) -> dict[str, str]:
     """Variables of a server. The key goes here because a command line can be read by all.
 
-    ``compiled`` is the folder for what torch compiles on a CPU (:func:`drop_compiled`). One that serves ``adapters`` finds them in the registry and the object store by itself, through
-    LIFT's plugins; the other has no business there.
+    ``compiled`` is the folder for what torch compiles on a CPU (:func:`drop_compiled`). A server of
+    ``adapters`` finds them in the registry and the object store by itself, through LIFT's plugins; the other
+    has no business there.
     """
     values = {
         "VLLM_API_KEY": api_key,
