@@ -120,19 +120,18 @@ class Models:
             completions = await self._completions(prompt, self._recipe.sampled, seed, again)
             return [pair for completion in completions for pair in read_pairs(self._writing, completion)]
 
-        named: Sequence[str] = ["\n".join(touch)]
-        if not touch:
+        answers = read_answers(touch, segment)
+        if not answers:
             prompt = choosing_prompt(self._writing, **seen)
             drawn = self._recipe.pairs - (1 if self._recipe.greedy_samples else 0)
-            named = await self._completions(prompt, drawn, seed, again)
+            answers = read_answers(await self._completions(prompt, drawn, seed, again), segment)
 
         async def ask(answer: str) -> list[tuple[str, str]]:
             prompt = asking_prompt(self._writing, **seen, answer=answer)
             found = await self._completions(prompt, self._recipe.sampled, seed, again)
             return [(question, answer) for question in dict.fromkeys(map(read_question, found))]
 
-        answers = read_answers(named, segment)[: self._recipe.pairs]
-        asked = await all_of(ask(answer) for answer in answers)
+        asked = await all_of(ask(answer) for answer in answers[: self._recipe.pairs])
         return [pair for pairs in asked for pair in pairs]
 
     async def _completions(self, prompt: Prompt, drawn: int, seed: int, again: int) -> list[str]:

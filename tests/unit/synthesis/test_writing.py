@@ -305,6 +305,18 @@ def test_a_name_that_no_pair_touches_is_the_answer_asked_for_next(scripted_serve
     assert [body["temperature"] for body in again] == [0.7]
 
 
+def test_where_what_no_pair_touches_is_spelled_otherwise_answers_are_chosen_anew(scripted_server):
+    def script(body, number):
+        if body["prompt"].endswith("Answers:\n"):
+            return "none of this" if body["temperature"] == 0 else "a thousand"
+        return " How many steps had it?"
+
+    scripted_server.script = script
+    recipe = recipe_of({"ask_again": 1, "grounded": False}, profile="answers", pairs=1)
+    [(_, judged)] = written(scripted_server, recipe, "It had a thousand steps.")
+    assert [each.pair.answer for each in judged] == ["a thousand"]
+
+
 # --- whole sections -------------------------------------------------------------------------
 
 
