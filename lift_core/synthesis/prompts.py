@@ -129,16 +129,17 @@ def read_lines(completion: str) -> list[tuple[str, str]]:
 def read_answers(completions: Iterable[str], segment: str) -> list[str]:
     """The answers that completions name, a line each, those that most of them name first.
 
-    What does not stand in the segment, or is grammar alone, is left out, and so is what is named already but
-    for its case and the article before it.
+    What does not stand so in the segment, but for its case, or is grammar alone, is left out, and so is what
+    is named already but for the article before it.
     """
-    source = f" {plain(segment)} "
+    source = " ".join(segment.split())
     named: Counter[str] = Counter()
     spelled: dict[str, str] = {}
     for completion in completions:
         for line in dict.fromkeys(" ".join(line.split()) for line in completion.splitlines()):
+            stands = re.search(rf"(?<!\w){re.escape(line)}(?!\w)", source, re.IGNORECASE)
             answer = plain(line)
-            if f" {answer} " in source and not STOP_WORDS.issuperset(answer.split()):
+            if stands and not STOP_WORDS.issuperset(answer.split()):
                 bare = _ARTICLE.sub("", answer)
                 named[bare] += 1
                 spelled.setdefault(bare, line)

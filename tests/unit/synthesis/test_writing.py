@@ -308,13 +308,13 @@ def test_a_name_that_no_pair_touches_is_the_answer_asked_for_next(scripted_serve
 def test_where_what_no_pair_touches_is_spelled_otherwise_answers_are_chosen_anew(scripted_server):
     def script(body, number):
         if body["prompt"].endswith("Answers:\n"):
-            return "none of this" if body["temperature"] == 0 else "a thousand"
+            return "none of this" if body["temperature"] == 0 else "twenty-one"
         return " How many steps had it?"
 
     scripted_server.script = script
     recipe = recipe_of({"ask_again": 1, "grounded": False}, profile="answers", pairs=1)
-    [(_, judged)] = written(scripted_server, recipe, "It had a thousand steps.")
-    assert [each.pair.answer for each in judged] == ["a thousand"]
+    [(_, judged)] = written(scripted_server, recipe, "It had twenty-one steps.")
+    assert [each.pair.answer for each in judged] == ["twenty-one"]
 
 
 # --- whole sections -------------------------------------------------------------------------
