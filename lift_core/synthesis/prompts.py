@@ -17,7 +17,8 @@ NOT_STATED = "not stated"
 """The answer of a reader that does not find one."""
 _PLACE = re.compile(r"\{([a-z_]+)\}")
 _LINES_PAIR = re.compile(r"Q:[ \t]*(.+?)[ \t]*\nA:[ \t]*(.+)")
-_ARTICLE = re.compile(r"^(?:the|an?) ")
+_MARKS = re.compile(r"^[#*>\s]+|[\s*.,;:]+$")
+"""What Markdown and the end of a sentence leave at an answer."""
 _SHOWN = 80
 """Characters of an unreadable completion that are shown."""
 
@@ -129,21 +130,24 @@ def read_lines(completion: str) -> list[tuple[str, str]]:
 def read_answers(completions: Iterable[str], segment: str) -> list[str]:
     """The answers that completions name, a line each, those that most of them name first.
 
-    What does not stand so in the segment, but for its case, or is grammar alone, is left out, and so is what
-    is named already but for the article before it.
+    Left out is what does not stand so in the segment, but for its case, what is grammar alone, and what is
+    part of an answer that is named more often or has such a one in it: both would be asked for alike.
     """
     source = " ".join(segment.split())
     named: Counter[str] = Counter()
     spelled: dict[str, str] = {}
     for completion in completions:
-        for line in dict.fromkeys(" ".join(line.split()) for line in completion.splitlines()):
+        for line in dict.fromkeys(_MARKS.sub("", " ".join(each.split())) for each in completion.splitlines()):
             stands = re.search(rf"(?<!\w){re.escape(line)}(?!\w)", source, re.IGNORECASE)
             answer = plain(line)
             if stands and not STOP_WORDS.issuperset(answer.split()):
-                bare = _ARTICLE.sub("", answer)
-                named[bare] += 1
-                spelled.setdefault(bare, line)
-    return [spelled[bare] for bare, _ in named.most_common()]
+                named[answer] += 1
+                spelled.setdefault(answer, line)
+    found: list[str] = []
+    for answer, _ in named.most_common():
+        if not any(f" {answer} " in f" {other} " or f" {other} " in f" {answer} " for other in found):
+            found.append(answer)
+    return [spelled[answer] for answer in found]
 
 
 def read_question(completion: str) -> str:

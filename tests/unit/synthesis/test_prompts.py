@@ -200,10 +200,18 @@ def test_answers_are_what_stands_in_the_segment_the_most_named_first():
     named = [
         "Odo Krell\n1712\nthe lighthouse\n",
         "  1,200 crowns\n 1712\n1712\nIlse Krell\n",
-        "lighthouse\nodd\n\n",
+        "the lighthouse of Marra\nKrell\nodd\n\n",
     ]
-    assert read_answers(named, segment) == ["1712", "the lighthouse", "Odo Krell", "1,200 crowns"]
+    assert read_answers(named, segment) == ["1712", "Odo Krell", "the lighthouse", "1,200 crowns"]
     assert read_answers([], segment) == read_answers(["", "the\n"], segment) == []
+
+
+def test_marks_of_markdown_and_a_full_stop_are_no_part_of_an_answer():
+    assert read_answers(["# The Lighthouse\n**1712**\nMarra.\n##\n"], "# The Lighthouse 1712 Marra.") == [
+        "The Lighthouse",
+        "1712",
+        "Marra",
+    ]
 
 
 def test_a_part_of_a_word_and_another_spelling_are_no_answers():

@@ -269,7 +269,7 @@ def test_answers_are_chosen_first_and_each_is_asked_for(scripted_server):
     [(_, judged)] = written(scripted_server, recipe, SENTENCES[0])
     assert {(each.pair.question.split()[0], each.pair.answer) for each in judged} == {
         ("Who", "Odo Krell"),
-        ("When", "1700."),
+        ("When", "1700"),
     }
     asked = sorted((len(body["prompt"].splitlines()), body["n"]) for body in scripted_server.asked)
     # One greedy list and three that are drawn; then for two answers a greedy question and two drawn ones.
@@ -280,7 +280,7 @@ def test_questions_that_are_drawn_alike_are_one(scripted_server):
     scripted_server.script = lambda body, _: answers_first(body, 0)
     recipe = recipe_of(profile="answers", pairs=8, sampled=3)
     [(_, judged)] = written(scripted_server, recipe, SENTENCES[0])
-    assert sorted(each.pair.answer for each in judged) == ["1700.", "Odo Krell"]
+    assert sorted(each.pair.answer for each in judged) == ["1700", "Odo Krell"]
 
 
 def test_no_more_answers_are_asked_for_than_the_recipe_allows(scripted_server):
