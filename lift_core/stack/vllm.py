@@ -99,8 +99,8 @@ def environment(api_key: str, compiled: Path, *, adapters: bool) -> dict[str, st
 def drop_compiled(folder: Path) -> None:
     """Make a server compile anew what it needs: a few small kernels, seconds.
 
-    A kill in the midst of compiling can leave half a library, with which every later start of the engine would
-    end ("file too short"): torch looks for it by its name, and does not look whether it is whole.
+    A kill in the midst of compiling can leave half a library, with which the engine would end after every
+    later start ("file too short"): torch looks for it by its name, and does not look whether it is whole.
 
     Raises:
         OSError: the folder is there and cannot be removed.
